@@ -1,0 +1,1 @@
+"""From fitted models and a plan to futures, and from futures to answers."""

@@ -1,0 +1,1 @@
+"""Answers that one set of simulated futures gives."""

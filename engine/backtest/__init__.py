@@ -1,0 +1,1 @@
+"""How good past forecasts would have been."""

@@ -1,0 +1,1 @@
+"""Canonical tables: schema, reading, cleaning, and snapshots of what was known when."""

@@ -1,0 +1,1 @@
+"""From the files other systems export to the canonical tables."""

@@ -1,0 +1,1 @@
+"""Plans people write, and what follows from them."""
