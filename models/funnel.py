@@ -1,0 +1,313 @@
+"""The fitted whole: the named models of one organisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+import numpy as np
+
+from quotacast.errors import DataError, FitError
+from quotacast.models.amounts import (
+    Quotes,
+    Residuals,
+    ValueData,
+    bootstrap_residuals,
+    read_quotes,
+    value_data,
+)
+from quotacast.models.cells import Codes, Episodes
+from quotacast.models.checks import predictive_check
+from quotacast.models.conversion import LINKS, HazardData, episodes, hazard_data
+from quotacast.models.counts import CountData, creation_data
+from quotacast.models.covariates import Covariate, segment_covariate
+from quotacast.models.history.history import History
+from quotacast.models.history.truncation import entry_date
+from quotacast.models.people import Employment, employment
+from quotacast.models.periods import Calendar
+from quotacast.models.terms import Cells, Declaration, Floats, Posterior
+from quotacast.models.timegrid import TimeGrid, day_number, weekday_weights
+
+Method = Literal["nuts", "laplace"]
+Told = Callable[[str, float], None]
+
+#: Pseudo-deals of the company's mix behind every rep's own mix of segments.
+MIX_WEIGHT = 20.0
+#: The models of a funnel, in the order in which they are fitted.
+MODELS = ("created", "won", "lost", "value")
+#: Changes with every change to the models that makes an older fit useless.
+MODEL_VERSION = 1
+#: Days of history without which nothing can be fitted.
+SHORTEST = 28
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A history turned into declared models with their cells; cheap and deterministic.
+
+    Attributes
+    ----------
+    segment : Covariate
+        The axis of segments that the data support.
+    deals : Episodes
+        Every opportunity as of the as-of date, with codes ``rep``, ``segment``, ``amount``.
+    notes : tuple of str
+        What must be said about the data: truncation, reps who fell silent, bases chosen.
+    """
+
+    fingerprint: str
+    as_of: date
+    currency: str
+    grid: TimeGrid
+    people: Employment
+    segment: Covariate
+    quotes: Quotes
+    deals: Episodes
+    counts: CountData
+    hazards: HazardData
+    value: ValueData
+    notes: tuple[str, ...]
+
+    def declared(self) -> dict[str, tuple[Declaration, Cells]]:
+        """Every model by name with its cells."""
+        won, lost = zip(self.hazards.declarations, self.hazards.cells, strict=True)
+        return {
+            "created": (self.counts.declaration, self.counts.cells),
+            "won": won,
+            "lost": lost,
+            "value": (self.value.declaration, self.value.cells),
+        }
+
+
+@dataclass(frozen=True)
+class Funnel:
+    """Fitted models of how opportunities come, close and are worth.
+
+    Attributes
+    ----------
+    prepared : Prepared
+    posteriors : mapping of str to Posterior
+        By model name; all have the same number of draws.
+    residuals : Residuals
+        Bootstrap of log amounts.
+    mix : ndarray of float32, shape (draws, reps + 1, segments)
+        Cumulative shares of segments among new deals per rep; the last row is the company's.
+    checks : mapping
+        Posterior-predictive checks by model.
+    """
+
+    prepared: Prepared
+    posteriors: Mapping[str, Posterior]
+    residuals: Residuals
+    mix: Floats
+    checks: Mapping[str, Mapping[str, float | bool]]
+
+    @property
+    def draws(self) -> int:
+        """Posterior draws."""
+        return self.posteriors["won"].draws
+
+    def diagnostics(self) -> dict[str, dict[str, float | int | str | bool]]:
+        """Diagnostics and predictive checks by model, JSON-ready."""
+        return {
+            name: {**self.posteriors[name].diagnostics, **{f"check_{k}": v for k, v in check.items()}}
+            for name, check in self.checks.items()
+        }
+
+    def problems(self) -> tuple[str, ...]:
+        """Why the fit should not be trusted; empty where all is well."""
+        return tuple(_problems(self.diagnostics()))
+
+
+def _problems(diagnostics: Mapping[str, Mapping[str, float | int | str | bool]]) -> list[str]:
+    found = []
+    for name, values in diagnostics.items():
+        said = ", ".join(
+            f"{k} {v}" for k, v in values.items() if k not in ("passed", "check_passed", "method")
+        )
+        if not values.get("passed", True):
+            found.append(f"model {name}: the sampler has not converged ({said})")
+        if not values.get("check_passed", True):
+            found.append(f"model {name}: it would not have produced the totals that were seen ({said})")
+    return found
+
+
+def prepare(history: History, calendar: Calendar) -> Prepared:
+    """Turn a history into declared models.
+
+    Raises
+    ------
+    DataError
+        If the history is too short or too empty for a fit.
+    """
+    deals = history.opportunities
+    created, closed = day_number(deals["created_on"]), day_number(deals["closed_on"])
+    as_of = int(day_number(history.as_of_date))
+    _refuse_empty(history, created, as_of)
+    entry = entry_date(history)
+    first = int(created.min()) if entry is None else int(day_number(entry))
+    seen = np.concatenate([created[created >= first], closed[deals["closed_on"].notna().to_numpy()]])
+    grid = TimeGrid(calendar, first, as_of, tuple(float(w) for w in weekday_weights(seen)))
+    people = employment(history, first, as_of)
+    segment = segment_covariate(history)
+    quotes = read_quotes(history)
+    codes = _codes(history, people, segment, quotes)
+    found = episodes(history, LINKS["opportunity"], codes, first)
+    sizes = {"rep": len(people.reps), "segment": len(segment.levels), "amount": quotes.bands}
+    row_codes = {name: codes[name] for name in ("segment", "rep") if name in codes}
+    return Prepared(
+        history.fingerprint,
+        history.as_of_date,
+        history.currency,
+        grid,
+        people,
+        segment,
+        quotes,
+        found,
+        creation_data(history, people, grid),
+        hazard_data(found, grid, LINKS["opportunity"].causes, sizes),
+        value_data(history, quotes, row_codes, sizes, grid),
+        _notes(history, entry, people, quotes, segment),
+    )
+
+
+def _refuse_empty(history: History, created: Floats, as_of: int) -> None:
+    status = history.opportunities["status"]
+    problems = [
+        f"opportunities: no {state} opportunity by {history.as_of_date}; at least one is needed to "
+        f"learn how deals are {state}: {mend}"
+        for state, mend in (("won", "check the column status"), ("lost", ""))
+        if state == "won" and not (status == state).any()
+    ]
+    if not len(created) or as_of - int(created.min()) < SHORTEST:
+        problems.append(
+            f"opportunities: history from {history.opportunities['created_on'].min():%Y-%m-%d} to "
+            f"{history.as_of_date} is shorter than {SHORTEST} days: give a longer history"
+        )
+    if problems:
+        raise DataError(problems)
+
+
+def _codes(history: History, people: Employment, segment: Covariate, quotes: Quotes) -> dict[str, Codes]:
+    """Axes of every opportunity, in the order of the table."""
+    index = people.index()
+    rep = np.array([index[r] for r in history.opportunities["rep_id"]], dtype=np.int32)
+    codes = {"rep": rep, "segment": segment.codes, "amount": quotes.band(quotes.at_creation)}
+    return codes if quotes.bands > 1 else {k: v for k, v in codes.items() if k != "amount"}
+
+
+def _notes(
+    history: History, entry: date | None, people: Employment, quotes: Quotes, segment: Covariate
+) -> tuple[str, ...]:
+    notes = []
+    if entry is not None:
+        notes.append(
+            f"The data hold only deals that were still open on {entry:%d %b %Y}: rates are learned from then on."
+        )
+    if people.gone_silent:
+        notes.append(
+            f"Taken as gone, having fallen silent: {', '.join(people.gone_silent)} (set left_on in reps to decide)."
+        )
+    if len(people.reps) == 1:
+        notes.append("One rep: there is no comparison between reps.")
+    if not (history.opportunities["status"] == "lost").any():
+        notes.append(
+            "No lost deals are recorded: the close rate cannot be told, wins are modelled by age alone."
+        )
+    notes.append(
+        "Deal values: quotes known at creation enter the odds."
+        if quotes.basis == "created"
+        else "Deal values are learned from wins; amounts of lost and open deals at creation are not known well enough."
+    )
+    if segment.column:
+        notes.append(f"Segments come from the column {segment.column}: {', '.join(segment.levels)}.")
+    return tuple(notes)
+
+
+def fit(
+    prepared: Prepared, *, method: Method = "nuts", draws: int = 2000, seed: int = 1, told: Told | None = None
+) -> Funnel:
+    """Fit every model of a prepared history.
+
+    Parameters
+    ----------
+    method : {"nuts", "laplace"}
+        NUTS is the exact reference; see README for when to choose which.
+    draws : int
+        Posterior draws in all.
+    told : callable, optional
+        Called with a model's name and the share of the work that is done.
+    """
+    posteriors: dict[str, Posterior] = {}
+    declared = prepared.declared()
+    for name, posterior in _FITTERS[method](declared, draws, seed):
+        posteriors[name] = posterior
+        if told:
+            told(name, len(posteriors) / len(declared))
+    return assemble(prepared, {name: posteriors[name] for name in MODELS}, seed)
+
+
+def _nuts(declared: Mapping[str, tuple[Declaration, Cells]], draws: int, seed: int):  # type: ignore[no-untyped-def]
+    from quotacast.models.inference import fit_nuts
+
+    for k, (name, (declaration, cells)) in enumerate(declared.items()):
+        yield name, fit_nuts(declaration, cells, draws=draws // 4, chains=4, seed=seed + k)
+
+
+def _laplace(declared: Mapping[str, tuple[Declaration, Cells]], draws: int, seed: int):  # type: ignore[no-untyped-def]
+    from quotacast.models.laplace import fit_laplace
+
+    with ThreadPoolExecutor(2) as pool:
+        waiting = {
+            name: pool.submit(fit_laplace, declaration, cells, draws=draws, seed=seed + k)
+            for k, (name, (declaration, cells)) in enumerate(declared.items())
+        }
+        for name, future in waiting.items():
+            yield name, future.result()
+
+
+_FITTERS = {"nuts": _nuts, "laplace": _laplace}
+
+
+def assemble(prepared: Prepared, posteriors: Mapping[str, Posterior], seed: int) -> Funnel:
+    """Put fitted models together; deterministic given the posteriors, so that a stored fit can be reused."""
+    declared = prepared.declared()
+    checks = {name: predictive_check(*declared[name], posteriors[name], seed) for name in MODELS}
+    return Funnel(
+        prepared,
+        posteriors,
+        bootstrap_residuals(prepared.value, posteriors["value"], seed),
+        _segment_mix(prepared, posteriors["won"].draws, seed),
+        checks,
+    )
+
+
+def _segment_mix(prepared: Prepared, draws: int, seed: int) -> Floats:
+    """Cumulative Dirichlet draws of every rep's mix around the company's."""
+    rng = np.random.default_rng(seed + 1)
+    reps, levels = len(prepared.people.reps), len(prepared.segment.levels)
+    rep, segment = prepared.deals.codes["rep"], prepared.deals.codes["segment"]
+    count = np.bincount(rep * levels + segment, minlength=reps * levels).reshape(reps, levels).astype(float)
+    company = count.sum(axis=0) + 0.5
+    alpha = np.vstack([count + MIX_WEIGHT * company / company.sum(), company])
+    gamma = rng.standard_gamma(alpha, size=(draws, *alpha.shape))
+    cumulative = np.cumsum(gamma, axis=2)
+    return np.asarray(cumulative / cumulative[:, :, -1:])
+
+
+def require_trust(funnel: Funnel, force: bool = False) -> None:
+    """Refuse a fit whose diagnostics fail, unless forced.
+
+    Raises
+    ------
+    FitError
+        With every failed diagnostic and what to do.
+    """
+    problems = funnel.problems()
+    if problems and not force:
+        raise FitError(
+            [*problems, "fit again with more draws or another seed, or use --force to go on regardless"]
+        )

@@ -1,0 +1,105 @@
+"""Who was at work when: employment spells of reps, and their tenure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from quotacast.models.history.history import History
+from quotacast.models.timegrid import Ints, day_number
+
+#: Lower ends of the tenure bands, in days: 0-1, 1-3, 3-6, 6-9, 9-12 months, then fully ramped.
+TENURE_EDGES = (0, 30, 91, 182, 274, 365)
+#: Share of a ramped rep's creations by tenure band: the prior mean of the ramp, a median of about five
+#: months to full productivity (Bridge Group 2024).
+TENURE_SHARES = (0.25, 0.45, 0.7, 0.9, 0.97, 1.0)
+#: Tenure of reps who were there before the data began: beyond the last band.
+TENURED = 10_000
+#: A rep without a hiring date counts as newly hired where the first deal comes this long after the
+#: data begin.
+NEW_AFTER = 91
+#: A rep without a leaving date counts as gone after a silence in which this many creations were due.
+SILENT_CREATIONS = 8.0
+
+FAR = np.int64(10**6)
+
+
+@dataclass(frozen=True)
+class Employment:
+    """Employment of every rep, all arrays of shape (reps,).
+
+    Attributes
+    ----------
+    reps : tuple of str
+        Sorted ids.
+    team : tuple of str
+        Team at the as-of date.
+    start, stop : ndarray of int64
+        First and last day at work (day numbers); ``FAR`` where no end is known.
+    hired : ndarray of int64
+        Day from which tenure counts; far in the past where the rep was there before the data.
+    gone_silent : tuple of str
+        Reps taken as gone because they fell silent, to be said aloud.
+    """
+
+    reps: tuple[str, ...]
+    team: tuple[str, ...]
+    start: Ints
+    stop: Ints
+    hired: Ints
+    gone_silent: tuple[str, ...]
+
+    def index(self) -> dict[str, int]:
+        """Position of every rep."""
+        return {rep: i for i, rep in enumerate(self.reps)}
+
+
+def tenure_band(tenure: Ints) -> NDArray[np.int32]:
+    """Band of a tenure in days."""
+    edges = np.asarray(TENURE_EDGES)
+    return np.asarray(np.searchsorted(edges, np.maximum(tenure, 0), side="right") - 1, dtype=np.int32)
+
+
+def employment(history: History, first: int, last: int) -> Employment:
+    """Employment spells as far as the history tells, for days ``first`` to ``last``.
+
+    A rep without a hiring date starts with the first opportunity; without a leaving date the rep is at
+    work unless silent for so long that ``SILENT_CREATIONS`` opportunities would have been due at the
+    rep's own rate.
+    """
+    created = pd.DataFrame(
+        {
+            "rep": history.opportunities["rep_id"].to_numpy(dtype=object),
+            "day": day_number(history.opportunities["created_on"]),
+        }
+    )
+    deals = created[created["day"] >= first].groupby("rep")["day"].agg(["min", "max", "count"])
+    spells = history.reps.groupby("rep_id").agg(hired=("hired_on", "min"), left=("left_on", "max"))
+    reps = tuple(sorted(set(created["rep"]) | set(spells.index)))
+    table = deals.reindex(reps).join(spells.reindex(reps))
+    hired, left = day_number(table["hired"]), day_number(table["left"])
+    known_hire, known_left = table["hired"].notna().to_numpy(), table["left"].notna().to_numpy()
+    earliest = table["min"].fillna(last + 1).to_numpy(dtype=np.int64)
+    latest = table["max"].fillna(first).to_numpy(dtype=np.int64)
+    count = table["count"].fillna(0).to_numpy(dtype=float)
+
+    guess = np.where(earliest - first > NEW_AFTER, earliest, first - TENURED)
+    origin = np.where(known_hire, hired, guess)
+    start = np.clip(np.where(known_hire, np.minimum(hired, earliest), earliest), first, None)
+    rate = count / np.maximum(latest - start + 1, 1)
+    silent = ~known_left & (count > 0) & ((last - latest) * rate > SILENT_CREATIONS)
+    absent = ~known_left & ~known_hire & (count == 0)
+    stop = np.where(known_left, left - 1, np.where(silent, latest, np.where(absent, start - 1, FAR)))
+    days = np.full(len(reps), np.datetime64(int(last), "D"))
+    team = history.team_on(np.asarray(reps, dtype=object), days) if reps else np.empty(0, dtype=object)
+    return Employment(
+        reps,
+        tuple(str(t) for t in team),
+        start.astype(np.int64),
+        stop.astype(np.int64),
+        origin.astype(np.int64),
+        tuple(rep for rep, gone in zip(reps, silent, strict=True) if gone),
+    )

@@ -1,0 +1,143 @@
+"""A plan against the history it is used with: everything it names must be there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from datetime import date
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from quotacast.engine.quota import ACTIVITY, Quota, Scope
+from quotacast.errors import PlanError
+from quotacast.scenarios.overlay import Loc, key_path
+from quotacast.scenarios.validate import locator
+
+if TYPE_CHECKING:
+    from quotacast.scenarios.plan import Plan
+
+#: Longest horizon, in years after the as-of date, before it is taken for a slip of the pen.
+LONGEST_YEARS = 10
+
+
+def check(
+    plan: Plan,
+    reps: Mapping[str, str],
+    kinds: Collection[str] | None,
+    as_of: date | None,
+    teams: Collection[str],
+) -> tuple[str, ...]:
+    """Do the work of `Plan.check_against`."""
+    hires = plan.drivers(reps).hires
+    known = {
+        "rep": [*reps, *(hire.rep_id for hire in hires)],
+        "team": sorted({*reps.values(), *teams, *(hire.team for hire in hires)}),
+    }
+    problems = [
+        problem
+        for place, scope in _scopes(plan)
+        if (problem := _unknown(place, scope.kind, scope.id, known.get(scope.kind)))
+    ]
+    problems += _unknown_kinds(plan, kinds)
+    problems += _horizon(plan, as_of)
+    if problems:
+        raise PlanError(dict.fromkeys(problems))
+    return (*_new_teams(plan, {*reps.values(), *teams}), *_past_hires(plan, as_of))
+
+
+def _path(plan: Plan, loc: Loc) -> str:
+    return key_path(locator(plan.document, plan.scenario)(loc))
+
+
+def _scopes(plan: Plan) -> Iterator[tuple[str, Scope]]:
+    """Every scope that the plan names, and where."""
+    for quota in plan.quotas:
+        yield _in_quota(quota, "scope"), quota.scope
+    for at, leave in enumerate(plan.leaves):
+        yield _path(plan, ("leave", at, "rep")), Scope("rep", leave.rep)
+    for at, change in enumerate(plan.changes):
+        yield _path(plan, ("change", at, "scope")), Scope.parse(change.scope)
+    for at, lever in enumerate(plan.levers):
+        yield _path(plan, ("lever", at, "scope")), Scope.parse(lever.scope)
+    for at, pin in enumerate(plan.aim.pin):
+        yield _path(plan, ("aim", "pin", at, "scope")), Scope.parse(pin.scope)
+
+
+def _metrics(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Every metric and rate that the plan names, and where."""
+    for quota in plan.quotas:
+        yield _in_quota(quota, "metric"), quota.metric
+    for at, change in enumerate(plan.changes):
+        yield _path(plan, ("change", at, "what")), change.what
+    for at, lever in enumerate(plan.levers):
+        yield _path(plan, ("lever", at, "what")), lever.what
+    for at, pin in enumerate(plan.aim.pin):
+        yield _path(plan, ("aim", "pin", at, "metric")), pin.metric
+
+
+def _in_quota(quota: Quota, key: str) -> str:
+    """Place of a quota's key: a key path, or the row of a file."""
+    return f"{quota.origin}.{key}" if quota.origin.endswith("]") else quota.origin
+
+
+def _unknown(place: str, kind: str, name: str, known: Collection[str] | None) -> str:
+    if known is None or name in known:
+        return ""
+    near = get_close_matches(name, known, n=1)
+    hint = f", did you mean {near[0]}?" if near else f"; there are {_some(known)}"
+    return f"{place}: no {kind} {name!r} in the data or among the hires{hint}"
+
+
+def _unknown_kinds(plan: Plan, kinds: Collection[str] | None) -> list[str]:
+    if kinds is None:
+        return []
+    problems = []
+    for place, metric in _metrics(plan):
+        kind = metric.removeprefix(ACTIVITY)
+        if kind == metric or kind in kinds:
+            continue
+        near = get_close_matches(kind, kinds, n=1)
+        hint = f", did you mean activity:{near[0]}?" if near else f"; there are {_some(sorted(kinds))}"
+        problems.append(f"{place}: no activity of kind {kind!r} in the data{hint}")
+    return problems
+
+
+def _some(names: Collection[str], most: int = 8) -> str:
+    listed = list(names)
+    text = ", ".join(listed[:most]) or "none"
+    return text if len(listed) <= most else f"{text} and {len(listed) - most} more"
+
+
+def _horizon(plan: Plan, as_of: date | None) -> list[str]:
+    if as_of is None:
+        return []
+    place, last = _path(plan, ("horizon",)), plan.horizon_period.last
+    if last <= as_of:
+        return [
+            f"{place}: {plan.horizon} ends on {last}, in the past of the as-of date {as_of}: take a later one"
+        ]
+    if last.year - as_of.year > LONGEST_YEARS:
+        return [
+            f"{place}: {plan.horizon} ends more than {LONGEST_YEARS} years after the as-of date {as_of}: "
+            "take an earlier one"
+        ]
+    return []
+
+
+def _new_teams(plan: Plan, teams: Collection[str]) -> list[str]:
+    notes = []
+    for at, hire in enumerate(plan.hires):
+        if hire.team in teams:
+            continue
+        near = get_close_matches(hire.team, teams, n=1)
+        hint = f"; if {near[0]} was meant, correct it" if near else ""
+        notes.append(f"{_path(plan, ('hire', at, 'team'))}: {hire.team} is a new team{hint}")
+    return notes
+
+
+def _past_hires(plan: Plan, as_of: date | None) -> list[str]:
+    return [
+        f"{_path(plan, ('hire', at, 'on'))}: {hire.on} is not after the as-of date {as_of}; take the "
+        "hire out of the plan if the rep is in the data by now"
+        for at, hire in enumerate(plan.hires)
+        if as_of is not None and hire.on <= as_of
+    ]

@@ -1,0 +1,349 @@
+"""The plan file's tables and keys: one place for validation, defaults, messages and the reference.
+
+Every kind of value carries a `Wanted` text, which error messages and the reference print. Nothing is
+coerced: a date in quotes or a number in quotes is refused, except probabilities (``"70%"``).
+
+Imports pydantic, so it is itself imported only where a plan is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    StrictBool,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from quotacast.engine.drivers import CHANGEABLE
+from quotacast.engine.quota import ACTIVITY, Scope, check_metric, check_target
+from quotacast.errors import PlanError
+from quotacast.models.periods import YEARS, Calendar
+from quotacast.scenarios.values import probability, share_of
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a key wants, in words."""
+
+    text: str
+
+
+def _printable(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise ValueError(f"{text!r} came, wanted text without control characters")
+    return text.strip()
+
+
+def _scope(text: str) -> str:
+    try:
+        return str(Scope.parse(text))
+    except PlanError as error:
+        raise ValueError(str(error)) from None
+
+
+def _metric(text: str) -> str:
+    try:
+        return check_metric(text)
+    except PlanError as error:
+        raise ValueError(str(error)) from None
+
+
+def _period(text: str, info: ValidationInfo) -> str:
+    calendar = (info.context or {}).get("calendar")
+    try:
+        return text if calendar is None else calendar.parse(text).label
+    except PlanError as error:
+        raise ValueError(str(error)) from None
+
+
+def _changeable(text: str) -> str:
+    from difflib import get_close_matches
+
+    if text in CHANGEABLE or (text.startswith(ACTIVITY) and text[len(ACTIVITY) :].strip()):
+        return text
+    near = get_close_matches(text, (*CHANGEABLE, "activity:call"), n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise ValueError(f"{text!r} came, wanted activity:<kind> or one of {', '.join(CHANGEABLE)}{hint}")
+
+
+def _movable(text: str) -> str:
+    return text if text == "hire" else _changeable(text)
+
+
+_FIRST, _LAST = date(YEARS[0], 1, 1), date(YEARS[1], 12, 31)
+_Str = Annotated[str, Strict()]
+_Float = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+_Int = Annotated[int, Strict()]
+
+Text = Annotated[_Str, AfterValidator(_printable), Wanted("text")]
+ScopeText = Annotated[_Str, AfterValidator(_scope), Wanted("company, team:<name> or rep:<id>")]
+MetricText = Annotated[_Str, AfterValidator(_metric), Wanted("the name of a metric")]
+PeriodText = Annotated[
+    _Str, AfterValidator(_period), Wanted('a period in quotes, such as "2027" or "2027-Q1"')
+]
+What = Annotated[_Str, AfterValidator(_changeable), Wanted("activity:<kind> or a rate that can change")]
+LeverWhat = Annotated[
+    _Str, AfterValidator(_movable), Wanted("hire, activity:<kind> or a rate that can change")
+]
+Day = Annotated[
+    date, Strict(), Field(ge=_FIRST, le=_LAST), Wanted("a date without quotes, such as 2027-02-01")
+]
+Currency = Annotated[_Str, Field(pattern="^[A-Z]{3}$"), Wanted('three capital letters, such as "EUR"')]
+Probability = Annotated[
+    float,
+    BeforeValidator(probability),
+    Strict(),
+    Field(ge=0, le=1, allow_inf_nan=False),
+    Wanted('a number from 0 to 1, or "70%"'),
+]
+Above0 = Annotated[_Float, Field(gt=0, le=1e15), Wanted("a number greater than 0")]
+Money = Annotated[_Float, Field(ge=0, le=1e15), Wanted("an amount of 0 or more")]
+Balance = Annotated[_Float, Field(ge=-1e15, le=1e15), Wanted("an amount, negative if overdrawn")]
+Factor = Annotated[_Float, Field(gt=0, le=100), Wanted("a factor greater than 0 and at most 100")]
+Value = Annotated[_Float, Field(ge=-1e15, le=1e15), Wanted("a number (of a share also 40% in quotes)")]
+Count = Annotated[_Int, Field(ge=1, le=1000), Wanted("a whole number from 1 to 1000")]
+DayCount = Annotated[_Int, Field(ge=0, le=3650), Wanted("a whole number of days from 0 to 3650")]
+Draws = Annotated[_Int, Field(ge=100, le=200_000), Wanted("a whole number from 100 to 200000")]
+Seed = Annotated[_Int, Field(ge=0, lt=2**63), Wanted("a whole number of 0 or more")]
+Month = Annotated[_Int, Field(ge=1, le=12), Wanted("a month from 1 to 12")]
+Switch = Annotated[StrictBool, Wanted("true or false")]
+
+
+class Table(BaseModel):
+    """A table of the plan file: closed, so that a misspelt key is an error, and unchangeable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=False)
+
+
+class DataTable(Table):
+    folder: Text = Field(".", description="Folder of the canonical tables, relative to the plan file.")
+
+
+class CalendarTable(Table):
+    year_starts: Month = Field(1, description="Month in which the fiscal year starts.")
+    year_named_by: Annotated[Literal["end", "start"], Wanted('"end" or "start"')] = Field(
+        "end", description="Whether the calendar year of its end or of its start names a fiscal year."
+    )
+    weeks: Annotated[Literal["4-4-5", "4-5-4", "5-4-4"], Wanted('"4-4-5", "4-5-4" or "5-4-4"')] | None = (
+        Field(None, description="Weeks of the months of every quarter, for a week-based year.")
+    )
+    holidays: (
+        Annotated[_Str, Field(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$"), Wanted('a country, such as "SE"')]
+        | None
+    ) = Field(None, description="Country whose public holidays lower the day weights.")
+
+    def calendar(self) -> Calendar:
+        """The calendar that these settings describe."""
+        return Calendar(self.year_starts, self.year_named_by, self.weeks, self.holidays)
+
+
+class QuotasTable(Table):
+    file: Text = Field(description="CSV, XLSX or Parquet file of quotas, relative to the plan file.")
+
+
+class QuotaTable(Table):
+    scope: ScopeText = Field(description="Whose quota it is.")
+    metric: MetricText = Field(description="What is counted.")
+    period: PeriodText = Field(description="For which period, within the horizon.")
+    target: Value = Field(description="The quota, greater than 0, in the unit of the metric.")
+    set: Text | None = Field(None, description="Candidate set; without it the quota holds in every set.")
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _share(cls, target: Any, info: ValidationInfo) -> Any:
+        return share_of(info.data.get("metric"), target)
+
+    @field_validator("target", mode="after")
+    @classmethod
+    def _possible(cls, target: float, info: ValidationInfo) -> float:
+        try:
+            return check_target(info.data.get("metric", ""), target)
+        except PlanError as error:
+            raise ValueError(str(error).removeprefix("target ")) from None
+
+
+class PinTable(Table):
+    scope: ScopeText = Field(description="Whose quota stays as it is.")
+    metric: MetricText = Field("bookings", description="Metric of the quota.")
+    period: PeriodText | None = Field(None, description="Period of the quota; without it the horizon.")
+    target: Above0 = Field(description="The quota that suggestions must not move.")
+
+
+class AimTable(Table):
+    company: Probability | None = Field(None, description="Wished odds of the company's quotas.")
+    team: Probability | None = Field(None, description="Wished odds of a typical team's quota.")
+    rep: Probability | None = Field(None, description="Wished odds of a typical rep's quota.")
+    rounding: Above0 | None = Field(None, description="Suggested quotas are multiples of this.")
+    pin: tuple[PinTable, ...] = Field((), description="Quotas that suggestions leave as they are.")
+
+
+class HireTable(Table):
+    team: Text = Field(description="Team that the new reps join.")
+    count: Count = Field(1, description="How many reps.")
+    on: Day = Field(description="Their first day.")
+
+
+class LeaveTable(Table):
+    rep: Text = Field(description="Id of the rep who leaves.")
+    on: Day = Field(description="First day without the rep.")
+
+
+class ChangeTable(Table):
+    what: What = Field(description="Rate that changes.")
+    scope: ScopeText = Field("company", description="For whom it changes.")
+    times: Factor | None = Field(None, description="Factor on the rate; either this or `to`.")
+    to: Value | None = Field(None, description="New value of the rate; either this or `times`.")
+    first: Day | None = Field(None, alias="from", description="First day of the change; without it, at once.")
+    last: Day | None = Field(None, alias="until", description="Last day of the change; without it, for good.")
+
+    @field_validator("to", mode="before")
+    @classmethod
+    def _share(cls, value: Any, info: ValidationInfo) -> Any:
+        return share_of(info.data.get("what"), value)
+
+    @model_validator(mode="after")
+    def _possible(self) -> ChangeTable:
+        problems = []
+        if (self.times is None) == (self.to is None):
+            which = "neither `times` nor `to`" if self.times is None else "both `times` and `to`"
+            problems.append(f"{which} came, wanted exactly one of them")
+        if self.first is not None and self.last is not None and self.first > self.last:
+            problems.append(f"from {self.first} is after until {self.last}: swap them")
+        low, high = _RANGES.get(self.what, (0.0, float("inf")))
+        if self.to is not None and not (low < self.to <= high):
+            wanted = f"more than {low:g}" + (f" and at most {high:g}" if high < float("inf") else "")
+            problems.append(f"to = {self.to:g} came for {self.what}, wanted {wanted}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+#: Values that a rate can be set to: above the first, at most the second.
+_RANGES = {"close_rate": (0.0, 1.0), "margin": (-1e15, 1.0)}
+
+
+class LeverTable(Table):
+    what: LeverWhat = Field(description="What may be moved to close a gap.")
+    scope: ScopeText = Field("company", description="Where it may be moved.")
+    low: Annotated[_Float, Field(ge=0, le=1000), Wanted("a number from 0 to 1000")] = Field(
+        alias="from", description="Where it stands: a factor, or a number of hires."
+    )
+    high: Annotated[_Float, Field(ge=0, le=1000), Wanted("a number from 0 to 1000")] = Field(
+        alias="to", description="How far it may go: a factor, or a number of hires."
+    )
+    cost: Money = Field(0.0, description="Cost of going all the way, in proportion in between.")
+    causal: Switch = Field(False, description="Whether the plan takes the association to be an effect.")
+
+    @model_validator(mode="after")
+    def _possible(self) -> LeverTable:
+        if self.low == self.high:
+            raise ValueError(f"from and to are both {self.low:g}, wanted two different values")
+        if self.what != "hire" and 0 in (self.low, self.high):
+            raise ValueError("0 came, wanted factors greater than 0")
+        return self
+
+
+class CommissionTable(Table):
+    rate: Probability = Field(description="Share of bookings paid as commission.")
+    accelerator: Factor = Field(1.0, description="Factor on the rate for bookings above quota.")
+
+
+class CostsTable(Table):
+    rep_month: Money = Field(0.0, description="Fixed cost of a rep per month.")
+    hire: Money = Field(0.0, description="One-off cost of a hire.")
+    commission: CommissionTable | None = Field(None, description="Variable pay.")
+    ote: Money | None = Field(None, description="On-target earnings of a rep per year.")
+
+
+class TermsTable(Table):
+    bill: Annotated[
+        Literal["at_close", "monthly", "quarterly", "yearly"],
+        Wanted('"at_close", "monthly", "quarterly" or "yearly"'),
+    ] = Field("at_close", description="When a won deal is invoiced: at once, or in advance in parts.")
+    recognise: Annotated[Literal["at_close", "straight_line"], Wanted('"at_close" or "straight_line"')] = (
+        Field("at_close", description="When its revenue is recognised (straight line over the term).")
+    )
+    due_days: DayCount = Field(30, description="Days from invoice to due date.")
+    renewal: Probability | None = Field(None, description="Odds that a term is renewed.")
+
+
+class OutTable(Table):
+    name: Text = Field(description="What is paid.")
+    amount: Above0 = Field(description="How much leaves each time.")
+    on: Day = Field(description="Day of the first payment.")
+    every: (
+        Annotated[Literal["week", "month", "quarter", "year"], Wanted('"week", "month", "quarter" or "year"')]
+        | None
+    ) = Field(None, description="How often it repeats; without it, once.")
+    until: Day | None = Field(None, description="Last day on which it may repeat.")
+
+    @model_validator(mode="after")
+    def _possible(self) -> OutTable:
+        if self.until is not None and self.every is None:
+            raise ValueError("until came without every: say how often it repeats, or leave until out")
+        if self.until is not None and self.on > self.until:
+            raise ValueError(f"on {self.on} is after until {self.until}: swap them")
+        return self
+
+
+class CashTable(Table):
+    opening: Balance = Field(0.0, description="Cash at the end of the as-of date.")
+    floor: Balance = Field(0.0, description="Cash that must not be fallen short of.")
+    vat: Probability = Field(0.0, description="Value-added tax on top of invoices, as a share.")
+    out: tuple[OutTable, ...] = Field((), description="Payments that do not come from the model.")
+
+
+class CapacityTable(Table):
+    hours_per_amount: Above0 | None = Field(None, description="Hours of delivery per unit of currency sold.")
+    hours_per_deal: Above0 | None = Field(None, description="Hours of delivery per deal won.")
+    person_month: Above0 = Field(description="Hours that one person delivers per month.")
+    start_lag: DayCount = Field(0, description="Days from close to the start of delivery.")
+    duration: DayCount = Field(30, description="Days that a delivery takes.")
+
+    @model_validator(mode="after")
+    def _possible(self) -> CapacityTable:
+        if self.hours_per_amount is not None and self.hours_per_deal is not None:
+            raise ValueError("both hours_per_amount and hours_per_deal came, wanted one of them")
+        return self
+
+
+class PlanTable(Table):
+    """The whole file; a ``[scenario.NAME]`` holds any of these keys but ``scenario`` itself."""
+
+    name: Text | None = Field(None, description="Title of the plan; without it the file's name.")
+    as_of: Day | None = Field(
+        None,
+        description="Evening whose knowledge is used; without it the latest creation or closing in the data.",
+    )
+    horizon: PeriodText = Field(description="Period to whose end the simulation runs.")
+    currency: Currency | None = Field(None, description="Planning currency.")
+    draws: Draws = Field(4000, description="Number of simulated futures.")
+    seed: Seed = Field(1, description="Seed of the random numbers.")
+    data: DataTable = Field(DataTable.model_validate({}), description="Where the history is.")
+    calendar: CalendarTable = Field(CalendarTable.model_validate({}), description="The fiscal calendar.")
+    quotas: QuotasTable | None = Field(None, description="Quotas kept in a file.")
+    quota: tuple[QuotaTable, ...] = Field((), description="Quotas; they override the file's, and it is said.")
+    aim: AimTable = Field(AimTable.model_validate({}), description="Wished odds for suggestions.")
+    hire: tuple[HireTable, ...] = Field((), description="Reps who join.")
+    leave: tuple[LeaveTable, ...] = Field((), description="Reps who leave.")
+    change: tuple[ChangeTable, ...] = Field((), description="Rates that change for a scope and a time.")
+    lever: tuple[LeverTable, ...] = Field((), description="What may be moved to close a gap.")
+    costs: CostsTable | None = Field(None, description="Selling costs.")
+    terms: TermsTable | None = Field(None, description="How deals become invoices and revenue.")
+    cash: CashTable | None = Field(None, description="Cash position and payments.")
+    capacity: CapacityTable | None = Field(None, description="What delivery needs.")
+    scenario: Annotated[
+        dict[Text, Annotated[dict[str, Any], Wanted("a table such as [scenario.hire_four]")]],
+        Wanted("tables such as [scenario.hire_four]"),
+    ] = Field({}, description="Named variants, laid over the rest.")
