@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from quotacast.engine.paths import MEASURES, Steps
 from quotacast.models.history.history import History
+from quotacast.models.people import creators
 from quotacast.models.timegrid import day_number
 
 Seats = tuple[tuple[str, str], ...]
@@ -16,7 +17,8 @@ Seats = tuple[tuple[str, str], ...]
 def actual_measures(history: History, steps: Steps) -> tuple[Seats, dict[str, NDArray[np.int64]]]:
     """Measures per (rep, team) and step up to the history's as-of date.
 
-    A rep counts for the team held on the day of the event.
+    A rep counts for the team held on the day of the event; an opportunity is created by its first owner
+    and closed by its last.
 
     Returns
     -------
@@ -32,7 +34,9 @@ def actual_measures(history: History, steps: Steps) -> tuple[Seats, dict[str, ND
     rep = deals["rep_id"].to_numpy(dtype=object)
     everything = np.ones(len(deals), dtype=bool)
     parts = [
-        _events(history, rep, created, everything, "created", np.ones(len(deals), dtype=np.int64)),
+        _events(
+            history, creators(history), created, everything, "created", np.ones(len(deals), dtype=np.int64)
+        ),
         _events(history, rep, closed, won, "won", np.ones(len(deals), dtype=np.int64)),
         _events(history, rep, closed, lost, "lost", np.ones(len(deals), dtype=np.int64)),
         _events(history, rep, closed, won, "won_days", closed - created),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np
@@ -89,19 +89,17 @@ class Paths:
     won_cents: Counts
     done_seats: tuple[tuple[str, str], ...]
     done: Mapping[str, Counts]
+    _sums: dict[tuple[str, Scope], Counts] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         shape = (self.draws, len(self.reps), len(self.steps))
         wrong = [
             f"{name} {array.shape}"
-            for name, array in (("created", self.created[..., None]), *self._closings())
+            for name, array in ((name, getattr(self, name)) for name in MEASURES)
             if array.shape[:3] != shape
         ]
         if wrong or len(self.teams) != len(self.reps):
             raise ValueError(f"paths: wanted {shape}, got {', '.join(wrong)}; {len(self.teams)} teams")
-
-    def _closings(self) -> tuple[tuple[str, NDArray[np.int64]], ...]:
-        return tuple((name, getattr(self, name)) for name in ("won", "lost", "won_days", "won_cents"))
 
     @property
     def draws(self) -> int:
@@ -122,20 +120,26 @@ class Paths:
 
     def simulated(self, measure: str, scope: Scope, period: Period) -> tuple[Counts, Counts]:
         """Open and new part of a measure, each of shape (draws,)."""
-        rows = self._members(scope, tuple(zip(self.reps, self.teams, strict=True)))
-        span = self.steps.slice(period)
-        array = getattr(self, measure)
-        if rows.size == array.shape[1]:  # a view is much faster than a selection
-            part = array[:, :, span]
-        elif rows.size == 1:
-            part = array[:, rows[0] : rows[0] + 1, span]
-        else:
-            part = array[:, rows][:, :, span]
+        part = self._of_scope(measure, scope)[:, self.steps.slice(period)]
+        total = part.sum(axis=1, dtype=np.int64)
         if measure == "created":
-            new = part.sum(axis=(1, 2), dtype=np.int64)
-            return np.zeros_like(new), new
-        total = part.sum(axis=(1, 2), dtype=np.int64)
+            return np.zeros_like(total), total
         return total[:, 0], total[:, 1]
+
+    def _of_scope(self, measure: str, scope: Scope) -> NDArray[np.int64]:
+        """A measure summed over the scope's reps, shape (draws, steps[, components]).
+
+        Sums over several reps are kept: every period of the scope is cut from them.
+        """
+        key = (measure, scope)
+        if key not in self._sums:
+            array = getattr(self, measure)
+            rows = self._members(scope, tuple(zip(self.reps, self.teams, strict=True)))
+            if rows.size == 1:
+                return np.asarray(array[:, rows[0]])
+            whole = rows.size == array.shape[1]
+            self._sums[key] = (array if whole else array[:, rows]).sum(axis=1, dtype=np.int64)
+        return self._sums[key]
 
     def actual(self, measure: str, scope: Scope, period: Period) -> int:
         """Measure up to the as-of date."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from quotacast.models.cells import CELL_LIMIT
 from quotacast.models.history.history import History
-from quotacast.models.people import TENURE_EDGES, TENURE_SHARES, Employment, tenure_band
+from quotacast.models.people import TENURE_EDGES, TENURE_SHARES, Employment, creators, tenure_band
 from quotacast.models.periods import month_index, week_index
 from quotacast.models.terms import Cells, Declaration, Term
 from quotacast.models.timegrid import Ints, TimeGrid, day_number
@@ -125,7 +125,7 @@ def creation_declaration(sizes: dict[str, int]) -> Declaration:
 def _created(history: History, people: Employment, grid: TimeGrid) -> tuple[Ints, Ints]:
     day = day_number(history.opportunities["created_on"])
     index = people.index()
-    rep = np.array([index.get(r, -1) for r in history.opportunities["rep_id"]], dtype=np.int64)
+    rep = np.array([index.get(r, -1) for r in creators(history)], dtype=np.int64)
     keep = (day >= grid.first) & (day <= grid.last) & (rep >= 0)
     return rep[keep], day[keep]
 

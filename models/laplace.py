@@ -116,7 +116,9 @@ def find_mode(problem: Problem) -> Mode:
         result = optimize.minimize(negative, zeta, jac=True, method="BFGS", options={"gtol": 1e-2})
         zeta, converged = result.x, bool(np.max(np.abs(result.jac)) < 0.2)
         if not np.all(np.isfinite(zeta)):
-            raise FitError(f"model {problem.declaration.name}: hyperparameters have no mode; fit it with nuts")
+            raise FitError(
+                f"model {problem.declaration.name}: hyperparameters have no mode; fit it with nuts"
+            )
     centre = solve(problem, zeta, state["z"])
     curvature, slope = np.zeros((d, d)), np.zeros((problem.dimension, d))
     for j, e in enumerate(np.eye(d) * STEP):
@@ -232,7 +234,9 @@ def candidates(found: Conditional, noise: Floats) -> tuple[Floats, Floats]:
     if problem.declaration.family == "normal":
         return x, np.full(noise.shape[1], found.log_marginal)
     own = scales.own
-    log_weights = kernels.count_likelihoods(x, problem.codes, problem.exposure, problem.y_levels, problem.y, own)
+    log_weights = kernels.count_likelihoods(
+        x, problem.codes, problem.exposure, problem.y_levels, problem.y, own
+    )
     if own > 0:
         log_weights += float(problem.above @ np.log1p(own * np.arange(problem.above.size)))
     log_weights += float(problem.y @ problem.offset) - float(found.zeta @ found.zeta) / 2.0

@@ -183,7 +183,9 @@ class Problem:
 
     def _basis(self, k: int, values: Floats) -> Floats:
         basis = self._bases[k]
-        return self.terms[k].basis(values[self.index[f"{self.terms[k].name}_rho"]]) if basis is None else basis
+        return (
+            self.terms[k].basis(values[self.index[f"{self.terms[k].name}_rho"]]) if basis is None else basis
+        )
 
     def to_levels(self, z: Floats, scales: Scales) -> Floats:
         """T z for vectors or columns of coordinates, without the prior means."""

@@ -167,4 +167,3 @@ def count_likelihoods(
             for m in range(draws):
                 out[m] -= (y[i] + 1.0 / a) * np.log1p(a * mu[m])
     return out
-

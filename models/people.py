@@ -63,6 +63,18 @@ def tenure_band(tenure: Ints) -> NDArray[np.int32]:
     return np.asarray(np.searchsorted(edges, np.maximum(tenure, 0), side="right") - 1, dtype=np.int32)
 
 
+def creators(history: History) -> NDArray[np.object_]:
+    """Rep who created each opportunity: its first owner on record, else the present one.
+
+    A leaver's deals are handed over; without this their creation would be credited to the heirs.
+    """
+    owned = history.stages.dropna(subset=["rep_id"])
+    first = owned.groupby("opportunity_id", sort=False)["rep_id"].first()
+    now = history.opportunities["rep_id"]
+    began = history.opportunities["opportunity_id"].map(first)
+    return np.asarray(began.where(began.notna(), now).to_numpy(dtype=object))
+
+
 def employment(history: History, first: int, last: int) -> Employment:
     """Employment spells as far as the history tells, for days ``first`` to ``last``.
 
@@ -72,13 +84,14 @@ def employment(history: History, first: int, last: int) -> Employment:
     """
     created = pd.DataFrame(
         {
-            "rep": history.opportunities["rep_id"].to_numpy(dtype=object),
+            "rep": creators(history),
             "day": day_number(history.opportunities["created_on"]),
         }
     )
     deals = created[created["day"] >= first].groupby("rep")["day"].agg(["min", "max", "count"])
     spells = history.reps.groupby("rep_id").agg(hired=("hired_on", "min"), left=("left_on", "max"))
-    reps = tuple(sorted(set(created["rep"]) | set(spells.index)))
+    owners = set(history.opportunities["rep_id"])
+    reps = tuple(sorted(set(created["rep"]) | owners | set(spells.index)))
     table = deals.reindex(reps).join(spells.reindex(reps))
     hired, left = day_number(table["hired"]), day_number(table["left"])
     known_hire, known_left = table["hired"].notna().to_numpy(), table["left"].notna().to_numpy()

@@ -1,0 +1,447 @@
+"""The command line: the only place that parses arguments, prints, or exits."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from quotacast import __version__
+from quotacast.errors import PlanError, QuotacastError
+
+if TYPE_CHECKING:
+    from quotacast.engine.answer import Answer
+    from quotacast.scenarios.run import Run
+
+GROUPS = {
+    "Start": ("example", "import", "check"),
+    "Answer": ("plan", "forecast", "quotas"),
+    "Trust": ("report", "fit"),
+}
+
+
+class Grouped(click.Group):
+    """Commands listed as people think, and our errors shown as sentences with exit code 2."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands by group."""
+        for group, names in GROUPS.items():
+            rows = [(n, self.commands[n].get_short_help_str(60)) for n in names if n in self.commands]
+            with formatter.section(group):
+                formatter.write_dl(rows)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Turn deliberate errors into messages; anything else is a defect and exits with 1."""
+        try:
+            return super().invoke(ctx)
+        except QuotacastError as error:
+            for problem in error.problems:
+                click.echo(f"error: {problem}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=Grouped, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="quotacast")
+def main() -> None:
+    """Odds for sales quotas, and the forecasts that belong to them.
+
+    \b
+    First steps:
+      quotacast example demo
+      quotacast plan demo/plan.toml
+    """
+
+
+# -- options shared by all answers ----------------------------------------------------------------------
+
+
+def _day(ctx: click.Context, parameter: click.Parameter, value: str | None) -> date | None:
+    if value is None:
+        return None
+    try:
+        return datetime.strptime(value, "%Y-%m-%d").date()
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no ISO day such as 2026-12-31") from None
+
+
+def _percents(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
+    try:
+        found = tuple(float(part) for part in value.split(","))
+    except ValueError:
+        found = ()
+    if not found or any(not 0 < x < 100 for x in found) or len(set(found)) != len(found):
+        raise click.BadParameter(
+            f"{value!r}: wanted different percents between 0 and 100, such as 5,25,50,75,95"
+        )
+    return tuple(sorted(found))
+
+
+SOURCE = click.argument("source", required=False, type=click.Path(path_type=Path))
+RUN_OPTIONS = (
+    click.option("--scenario", help="One of the plan's scenarios."),
+    click.option("--as-of", callback=_day, metavar="DATE", help="Use what was known on this evening."),
+    click.option("--seed", type=click.IntRange(0), help="Seed of the random numbers."),
+    click.option("--draws", type=click.IntRange(100, 200_000), help="Number of simulated futures."),
+    click.option(
+        "--method", type=click.Choice(["nuts", "laplace"]), help="How models are fitted (see `fit --help`)."
+    ),
+    click.option("--force", is_flag=True, help="Go on with a fit whose diagnostics fail."),
+    click.option("--quiet", is_flag=True, help="No progress on stderr."),
+)
+OUT_OPTIONS = (
+    click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table"),
+    click.option(
+        "--out", type=click.Path(path_type=Path), help="Write to FILE: xlsx, html, csv, parquet or json."
+    ),
+)
+PICK_OPTIONS = (
+    click.option("--scope", multiple=True, help="company, team, rep, team:NAME or rep:ID; repeatable."),
+    click.option("--metric", multiple=True, help="Metric, e.g. bookings; repeatable."),
+    click.option("--by", help="day, week, month, quarter or year."),
+    click.option(
+        "--quantiles", default="10,50,90", callback=_percents, metavar="P,P,…", help="Percents. [10,50,90]"
+    ),
+)
+
+
+def _options(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[Any], Any]:
+    def add(command: Any) -> Any:
+        for option in reversed([option for group in groups for option in group]):
+            command = option(command)
+        return command
+
+    return add
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str, float], None]]:
+    """Progress bars on stderr, one per kind of work; nothing where nobody looks."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda what, share: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<12}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def tell(what: str, share: float) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=1.0)
+            bars.update(tasks[what], completed=share)
+
+        yield tell
+
+
+def _run(source: Path | None, options: dict[str, Any], told: Callable[[str, float], None]) -> Run:
+    from quotacast.scenarios.edits import settings
+    from quotacast.scenarios.run import DEFAULT_METHOD, Run, find_plan
+
+    plan = find_plan(source, scenario=options["scenario"], as_of=options["as_of"])
+    plan = settings(plan, as_of=options["as_of"], draws=options["draws"], seed=options["seed"])
+    return Run(plan, options["method"] or DEFAULT_METHOD, options["force"], told)
+
+
+def _show(answer: Answer, form: str, out: Path | None, shown: Answer | None = None) -> None:
+    """Print or write an answer; a terminal table may show less than the files hold."""
+    from quotacast.engine.reports.files import as_csv, as_json, write
+    from quotacast.engine.reports.table import as_table
+
+    if out is not None:
+        write(answer, out)
+        click.echo(f"{len(answer.rows):,} rows written to {out}")
+    elif form == "json":
+        click.echo(as_json(answer))
+    elif form == "csv":
+        click.echo(as_csv(answer), nl=False)
+    else:
+        click.echo(as_table(shown or answer, width=_width()))
+
+
+def _width() -> int:
+    import shutil
+
+    return max(60, min(shutil.get_terminal_size((80, 24)).columns, 160))
+
+
+def _wide(answer: Answer, scopes: tuple[str, ...]) -> Answer:
+    """What a terminal shows: company and teams, unless scopes were asked for or reps are all there is."""
+    from dataclasses import replace
+
+    if scopes or "scope" not in answer.rows:
+        return answer
+    rows = answer.rows[answer.rows["scope"] != "rep"]
+    left = len(answer.rows) - len(rows)
+    if rows.empty or not left:
+        return answer
+    words = f"{answer.words} {left:,} rows of reps are not shown: --scope rep, --format json or --out."
+    return replace(answer, rows=rows, words=words)
+
+
+# -- start -------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def example(folder: Path) -> None:
+    """Write an example company (20 reps, 3 years) with a plan into FOLDER.
+
+    \b
+    Example: quotacast example demo
+    """
+    from quotacast.engine.worlds import write_example
+
+    write_example(folder)
+    click.echo(f"Example company written to {folder}: CRM tables, plan.toml, and its true parameters.")
+    click.echo(f"Next     quotacast plan {folder / 'plan.toml'}")
+
+
+@main.command(name="import")
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE…")
+@click.option("--from", "kind", required=True, help="salesforce, export, or a mapping file ending in .toml.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@click.option("--currency", help="ISO code of the planning currency.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier import.")
+def import_(sources: tuple[Path, ...], kind: str, out: Path, currency: str | None, overwrite: bool) -> None:
+    """Turn another system's files into a data folder with a plan.
+
+    \b
+    Example: quotacast import exports/ --from salesforce --out data
+    """
+    from quotacast.models.history.importers import import_source
+
+    result = import_source(list(sources), kind=kind, out=out, currency=currency, overwrite=overwrite)
+    used = result.matches[result.matches["column"] != ""]
+    click.echo("Matched headings")
+    for (file, table), rows in used.groupby(["file", "table"], sort=False):
+        click.echo(f"  {file} → {table}")
+        pairs = [f"{r.heading} → {r.column}" for r in rows.itertuples()]
+        for line in _wrapped(pairs, 74):
+            click.echo(f"    {line}")
+    unused = len(result.matches) - len(used)
+    if unused:
+        click.echo(f"  {unused} headings have no use here")
+    click.echo("\nRows           read   written  rejected")
+    for row in result.counts.itertuples():
+        click.echo(f"{row.table:<14}{row.read:>6,}{row.written:>9,}{row.rejected:>10,}")
+    for note in result.notes:
+        click.echo(f"Note: {note}")
+    if len(result.rejected):
+        click.echo(f"Rejected rows and reasons: {out / 'rejected.csv'}")
+    click.echo(f"Next     {result.next_command}")
+
+
+def _wrapped(parts: list[str], width: int) -> Iterator[str]:
+    line = ""
+    for part in parts:
+        if line and len(line) + len(part) + 3 > width:
+            yield line
+            line = ""
+        line = f"{line} · {part}" if line else part
+    if line:
+        yield line
+
+
+@main.command()
+@click.argument("source", required=False, type=click.Path(path_type=Path))
+@click.option("--as-of", callback=_day, metavar="DATE", help="Use what was known on this evening.")
+@_options(OUT_OPTIONS)
+def check(source: Path | None, as_of: date | None, form: str, out: Path | None) -> None:
+    """Show what the data are like: what was rejected, changed or looks odd, and what they can answer.
+
+    \b
+    Example: quotacast check demo/crm --format json
+    """
+    from quotacast.engine.answers.quality import data_quality
+    from quotacast.models.history.rejected import write_rejected
+    from quotacast.scenarios.run import find_plan, read, versions
+
+    plan = find_plan(source)
+    history = read(plan.data_folder, as_of=as_of or plan.as_of, currency=plan.currency)
+    provenance = {
+        "data_fingerprint": history.fingerprint,
+        "as_of": history.as_of_date.isoformat(),
+        "currency": history.currency,
+        "versions": versions(),
+    }
+    _show(data_quality(history, provenance), form, out)
+    if len(history.rejected):
+        place = plan.home / ".quotacast" / "rejected.csv"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_rejected(history, place)
+        click.echo(f"Rejected rows and reasons: {place}", err=True)
+    if form == "table" and out is None:
+        click.echo(f"Next     quotacast plan {source or ''}".rstrip())
+
+
+# -- answer ------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@SOURCE
+@_options(RUN_OPTIONS)
+def plan(source: Path | None, quiet: bool, **options: Any) -> None:
+    """Do the main job: fit or reuse the fit, simulate, sum it up, write the page.
+
+    SOURCE is a plan file, a data folder or one export file; without it, ./plan.toml.
+
+    \b
+    Example: quotacast plan demo/plan.toml
+    """
+    from quotacast.engine.reports.files import save
+    from quotacast.scenarios.overview import overview
+
+    with _progress(quiet) as told:
+        run = _run(source, options, told)
+        found = overview(run)
+    suffix = f"-{run.plan.scenario}" if run.plan.scenario else ""
+    place = _relative(run.plan.home / f"report{suffix}.html")
+    save(found.page, place)
+    for line in found.screen:
+        click.echo(line)
+    click.echo(f"Next     quotacast quotas {source or ''}".rstrip())
+    click.echo(f"Page     {place}")
+
+
+def _relative(path: Path) -> Path:
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
+@main.command()
+@SOURCE
+@_options(PICK_OPTIONS, RUN_OPTIONS, OUT_OPTIONS)
+def forecast(
+    source: Path | None,
+    scope: tuple[str, ...],
+    metric: tuple[str, ...],
+    by: str | None,
+    quantiles: tuple[float, ...],
+    form: str,
+    out: Path | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Forecast metrics by period: done, from open deals, from deals yet to be created, and in total.
+
+    \b
+    Example: quotacast forecast demo/plan.toml --metric bookings --by quarter
+    """
+    from quotacast.engine.answers.forecast import forecast as answer
+    from quotacast.engine.metrics import METRICS
+    from quotacast.engine.metrics import metric as known
+    from quotacast.scenarios.run import check_by, select_scopes
+
+    kind = check_by(by)
+    names = [known(name).name for name in metric] or list(METRICS)
+    with _progress(quiet) as told:
+        run = _run(source, options, told)
+        periods = run.periods(kind)
+        paths = run.paths(periods)
+        scopes = select_scopes(paths.scopes(), scope)
+        found = answer(paths, names, scopes, periods, run.provenance(), quantiles)
+    shown = _totals(_wide(found, scope)) if not metric else _wide(found, scope)
+    _show(found, form, out, shown)
+
+
+def _totals(answer: Answer) -> Answer:
+    """Without a chosen metric a terminal shows the company's bookings; files hold everything."""
+    from dataclasses import replace
+
+    rows = answer.rows[(answer.rows["metric"] == "bookings") & (answer.rows["scope"] == "company")]
+    words = f"{answer.words} Shown: bookings of the company; choose with --metric and --scope."
+    return replace(answer, rows=rows, words=words)
+
+
+@main.command()
+@SOURCE
+@click.option("--quotas", "file", type=click.Path(path_type=Path), help="Candidate quotas (CSV or XLSX).")
+@_options(PICK_OPTIONS, RUN_OPTIONS, OUT_OPTIONS)
+def quotas(
+    source: Path | None,
+    file: Path | None,
+    scope: tuple[str, ...],
+    metric: tuple[str, ...],
+    by: str | None,
+    quantiles: tuple[float, ...],
+    form: str,
+    out: Path | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Give the odds of every quota: of the plan, of the data, or of a file of candidates.
+
+    \b
+    Example: quotacast quotas demo/plan.toml --scope rep --metric bookings
+    """
+    from quotacast.engine.answers.attainability import attainability
+    from quotacast.engine.metrics import metric as known
+    from quotacast.scenarios.quotafile import read_quotas
+    from quotacast.scenarios.run import check_by, select_quotas
+
+    kind = check_by(by)
+    names = [known(name).name for name in metric]
+    with _progress(quiet) as told:
+        run = _run(source, options, told)
+        candidates = read_quotas(file, calendar=run.plan.calendar) if file else ()
+        chosen, notes = run.quotas(candidates)
+        chosen = select_quotas(chosen, scope, names, kind, run.plan.calendar)
+        if not chosen:
+            raise PlanError(
+                "no quotas to judge: state [[quota]] in the plan, a quotas table in the data, or --quotas FILE. "
+                + " ".join(notes)
+            )
+        paths = run.paths([run.plan.calendar.parse(q.period) for q in chosen])
+        found = attainability(paths, chosen, run.plan.calendar, run.provenance(), quantiles)
+    _show(found, form, out, _wide(found, scope))
+    for note in notes:
+        click.echo(f"Note: {note}", err=True)
+
+
+# -- trust -------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@SOURCE
+@_options(RUN_OPTIONS)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default="report.html", help="Page to write. [report.html]"
+)
+def report(source: Path | None, out: Path, quiet: bool, **options: Any) -> None:
+    """Write the page: forecast, odds and data quality in one file that opens offline.
+
+    \b
+    Example: quotacast report demo/plan.toml --out board.html
+    """
+    from quotacast.engine.reports.files import save
+    from quotacast.scenarios.overview import overview
+
+    with _progress(quiet) as told:
+        found = overview(_run(source, options, told))
+    save(found.page, out)
+    click.echo(f"Page     {out}")
+
+
+@main.command()
+@SOURCE
+@_options(RUN_OPTIONS)
+def fit(source: Path | None, quiet: bool, **options: Any) -> None:
+    """Fit the models, or say that the stored fit still holds, and show their diagnostics.
+
+    \b
+    Example: quotacast fit demo/plan.toml --method nuts
+    """
+    from quotacast.scenarios.fitted import fit_report
+
+    with _progress(quiet) as told:
+        lines = fit_report(_run(source, options, told))
+    for line in lines:
+        click.echo(line)

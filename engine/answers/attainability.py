@@ -1,0 +1,145 @@
+"""Are these quotas attainable?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from quotacast.engine.answer import Answer, Field
+from quotacast.engine.answers.quantiles import DEFAULT_QUANTILES, quantile_fields, quantiles
+from quotacast.engine.metrics import METRICS, Series, metric, series
+from quotacast.engine.paths import Paths
+from quotacast.engine.quota import Quota
+from quotacast.models.periods import Calendar
+
+#: Below this share of draws in which a ratio is defined, odds are not meaningful.
+DEFINED = 0.5
+
+FIELDS = (
+    Field("scope", "text", "company, team or rep"),
+    Field("scope_id", "text", "team or rep; empty for the company"),
+    Field("set", "text", "candidate set of quotas"),
+    Field("metric", "text", "what the quota is on"),
+    Field("level", "text", "input, lead-to-deal or output"),
+    Field("period", "text", "period of the quota"),
+    Field("target", "metric", "the quota"),
+    Field("actual", "metric", "reached up to the as-of date; missing where a ratio has no denominator yet"),
+    Field("p_attain", "probability", "share of futures that reach the quota; missing where not meaningful"),
+    Field("p_defined", "probability", "share of futures in which the metric is defined"),
+    Field("mean", "metric", "mean over the futures in which it is defined"),
+)
+TAIL = (
+    Field("attainment_p50", "ratio", "median attainment: actual / quota (quota / actual if lower is better)"),
+)
+
+
+def attainability(
+    paths: Paths,
+    quotas: Sequence[Quota],
+    calendar: Calendar,
+    provenance: Mapping[str, Any],
+    percents: Sequence[float] = DEFAULT_QUANTILES,
+) -> Answer:
+    """Odds of every quota on the same simulated futures.
+
+    Parameters
+    ----------
+    paths : Paths
+        Must reach to the end of every quota's period.
+    quotas : sequence of Quota
+    percents : sequence of float
+        Quantiles of the metric to report, percent.
+    """
+    cache: dict[tuple[str, str, str], Series] = {}
+    rows = [_row(paths, quota, calendar, percents, cache) for quota in quotas]
+    fields = (*FIELDS, *quantile_fields(percents), *TAIL)
+    table = pd.DataFrame(rows, columns=[f.name for f in fields])
+    summary = {
+        "quotas": len(rows),
+        "metric_units": {name: m.unit for name, m in METRICS.items()},
+        "teams": dict(zip(paths.reps, paths.teams, strict=True)),
+        "shares": _shares(paths, quotas, calendar, cache),
+    }
+    return Answer("quotas", table, fields, _words(table), summary, provenance, "odds")
+
+
+def _values(
+    paths: Paths, quota: Quota, calendar: Calendar, cache: dict[tuple[str, str, str], Series]
+) -> Series:
+    if quota.key not in cache:
+        cache[quota.key] = series(paths, metric(quota.metric), quota.scope, calendar.parse(quota.period))
+    return cache[quota.key]
+
+
+def _row(
+    paths: Paths,
+    quota: Quota,
+    calendar: Calendar,
+    percents: Sequence[float],
+    cache: dict[tuple[str, str, str], Series],
+) -> dict[str, Any]:
+    which, found = metric(quota.metric), _values(paths, quota, calendar, cache)
+    defined = found.total[np.isfinite(found.total)]
+    p_defined = defined.size / found.total.size
+    meaningful = p_defined >= DEFINED
+    p_attain = float(which.attains(found.total, quota.target).mean()) if meaningful else None
+    attained = which.attainment(defined, quota.target)
+    return {
+        "scope": quota.scope.kind,
+        "scope_id": quota.scope.id,
+        "set": quota.set,
+        "metric": quota.metric,
+        "level": which.level,
+        "period": quota.period,
+        "target": quota.target,
+        "actual": found.done,
+        "p_attain": p_attain,
+        "p_defined": p_defined,
+        "mean": float(defined.mean()) if defined.size else None,
+        **quantiles(defined, percents),
+        "attainment_p50": float(np.median(attained)) if attained.size else None,
+    }
+
+
+def _shares(
+    paths: Paths, quotas: Sequence[Quota], calendar: Calendar, cache: dict[tuple[str, str, str], Series]
+) -> list[dict[str, Any]]:
+    """How many reps reach their quota at the same time, per set, metric and period."""
+    groups: dict[tuple[str, str, str], list[Quota]] = {}
+    for quota in quotas:
+        if quota.scope.kind == "rep":
+            groups.setdefault((quota.set, quota.metric, quota.period), []).append(quota)
+    out = []
+    for (set_name, name, period), members in sorted(groups.items()):
+        hits = np.zeros(paths.draws, dtype=np.int64)
+        for quota in members:
+            hits += metric(name).attains(_values(paths, quota, calendar, cache).total, quota.target)
+        low, middle, high = (int(x) for x in np.quantile(hits, [0.1, 0.5, 0.9], method="inverted_cdf"))
+        out.append(
+            {
+                "set": set_name,
+                "metric": name,
+                "period": period,
+                "reps": len(members),
+                "mean": float(hits.mean()),
+                "p10": low,
+                "p50": middle,
+                "p90": high,
+            }
+        )
+    return out
+
+
+def _words(table: pd.DataFrame) -> str:
+    known = table.dropna(subset=["p_attain"])
+    if known.empty:
+        return "No quota could be given odds."
+    likely = int((known["p_attain"] >= 0.5).sum())
+    text = f"{likely} of {len(known)} quotas are reached in at least half of the simulated futures."
+    vague = len(table) - len(known)
+    return text + (
+        f" {vague} are not meaningful: their metric is undefined in most futures." if vague else ""
+    )

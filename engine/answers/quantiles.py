@@ -1,0 +1,31 @@
+"""Quantiles of draws as columns of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quotacast.engine.answer import Field
+
+#: Percent.
+DEFAULT_QUANTILES = (10.0, 50.0, 90.0)
+
+
+def label(percent: float) -> str:
+    """Column of a quantile: ``p10``, ``p2.5``."""
+    return f"p{percent:g}"
+
+
+def quantile_fields(percents: Sequence[float]) -> tuple[Field, ...]:
+    """Fields of the wanted quantiles."""
+    return tuple(Field(label(q), "metric", f"{q:g} % of the futures are at or below") for q in percents)
+
+
+def quantiles(values: NDArray[np.float64], percents: Sequence[float]) -> dict[str, float | None]:
+    """Quantiles by column name; None where there is nothing to take them of."""
+    if not values.size:
+        return {label(q): None for q in percents}
+    found = np.quantile(values, np.asarray(percents) / 100.0)
+    return {label(q): float(x) for q, x in zip(percents, found, strict=True)}

@@ -1,0 +1,349 @@
+"""Plan -> history -> funnel -> paths, cached: what every command calls once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from quotacast.engine.drivers import Drivers
+from quotacast.engine.metrics import METRICS
+from quotacast.engine.paths import Paths, Steps
+from quotacast.engine.quota import Quota, Scope
+from quotacast.engine.simulate import simulate
+from quotacast.errors import PlanError
+from quotacast.models import store
+from quotacast.models.funnel import (
+    MODEL_VERSION,
+    MODELS,
+    Funnel,
+    Method,
+    assemble,
+    fit,
+    prepare,
+    require_trust,
+)
+from quotacast.models.history.history import History
+from quotacast.models.periods import KINDS, Calendar, Period
+from quotacast.models.timegrid import day_number
+from quotacast.scenarios.plan import Plan, default_plan, load_plan
+
+DEFAULT_METHOD: Method = "nuts"
+#: Posterior draws of a fit.
+FIT_DRAWS = 2000
+_VERSIONS = ("quotacast", "numpy", "scipy", "pandas", "numba", "pymc", "nutpie")
+
+Told = Callable[[str, float], None]
+
+
+def _silent(what: str, share: float) -> None:
+    """Tell nobody."""
+
+
+def find_plan(source: Path | None, *, scenario: str | None = None, as_of: date | None = None) -> Plan:
+    """The plan behind a SOURCE: a plan file, a data folder, one export file, or ``./plan.toml``.
+
+    Raises
+    ------
+    PlanError
+        If there is nothing there, or the plan says something impossible.
+    """
+    path = Path("plan.toml") if source is None else source
+    if not path.exists():
+        hint = (
+            "give a plan file, a data folder or an export file"
+            if source
+            else "go to its folder or name a SOURCE"
+        )
+        raise PlanError(f"{path}: there is no such file or folder; {hint}")
+    if path.is_file() and path.suffix.lower() == ".toml":
+        return load_plan(path, scenario=scenario)
+    if scenario is not None:
+        raise PlanError(
+            f"scenario {scenario!r} was asked for, but {path} is no plan file: scenarios stand in one"
+        )
+    if path.is_file():
+        path = _import_once(path)
+    known = read(path, as_of=as_of)
+    return replace(default_plan(path, known.as_of_date), name=(source or path).stem)
+
+
+def _import_once(file: Path) -> Path:
+    """Folder of canonical tables made from an export file; kept in the run folder beside the file."""
+    from quotacast.models.history.importers import import_export
+
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    folder = file.parent / store.RUN_FOLDER / "imports" / digest
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        import_export(file, folder)
+    return folder
+
+
+def read(folder: Path, *, as_of: date | None = None, currency: str | None = None) -> History:
+    """Read a data folder."""
+    from quotacast.models.history.read import read_history
+
+    return read_history(folder, as_of=as_of, currency=currency)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A plan with everything that follows from it, each made once and when first needed.
+
+    Parameters
+    ----------
+    plan : Plan
+    method : {"nuts", "laplace"}
+    force : bool
+        Go on with a fit whose diagnostics fail.
+    told : callable
+        Called with what is being done and the share that is done.
+    """
+
+    plan: Plan
+    method: Method = DEFAULT_METHOD
+    force: bool = False
+    told: Told = _silent
+
+    @cached_property
+    def history(self) -> History:
+        """History as known on the plan's as-of date."""
+        self.told("reading", 0.0)
+        found = read(self.plan.data_folder, as_of=self.plan.as_of, currency=self.plan.currency)
+        self.told("reading", 1.0)
+        return found
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What the plan and the data make worth saying; raises where the plan does not fit the data."""
+        known = dict(zip(self._people.reps, self._people.team, strict=True))
+        teams = [str(t) for t in self.history.reps["team"].dropna().unique()]
+        said = self.plan.check_against(known, as_of=self.history.as_of_date, teams=teams)
+        return (*self.plan.notes, *said, *self._prepared.notes)
+
+    @cached_property
+    def _prepared(self) -> Any:
+        return prepare(self.history, self.plan.calendar)
+
+    @property
+    def _people(self) -> Any:
+        return self._prepared.people
+
+    @cached_property
+    def drivers(self) -> Drivers:
+        """What the plan decides about the future."""
+        return self.plan.drivers(self._people.reps)
+
+    @property
+    def run_folder(self) -> Path:
+        """Where fits and results are kept."""
+        return self.plan.home / store.RUN_FOLDER
+
+    @cached_property
+    def fit_key(self) -> str:
+        """Fingerprint of everything that the fit depends on."""
+        return store.fingerprint(
+            {
+                "data": self.history.fingerprint,
+                "as_of": self.history.as_of_date.isoformat(),
+                "calendar": vars(self.plan.calendar),
+                "method": self.method,
+                "draws": FIT_DRAWS,
+                "seed": self.plan.seed,
+                "models": MODEL_VERSION,
+                "versions": {name: _version(name) for name in ("quotacast", "pymc", "nutpie")},
+            }
+        )
+
+    @property
+    def fit_folder(self) -> Path:
+        """Folder of the stored fit."""
+        return self.run_folder / "fits" / self.fit_key[:16]
+
+    @cached_property
+    def funnel(self) -> Funnel:
+        """The fitted models, from the store where nothing changed."""
+        self.notes  # noqa: B018  the plan must fit the data before anything long begins
+        stored = store.load_fit(self.fit_folder, MODELS, self.fit_key)
+        if stored is None:
+            found = fit(
+                self._prepared,
+                method=self.method,
+                draws=FIT_DRAWS,
+                seed=self.plan.seed,
+                told=lambda name, share: self.told("fitting", share),
+            )
+            store.save_fit(self.fit_folder, found.posteriors, {"key": self.fit_key, **self._manifest()})
+        else:
+            found = assemble(self._prepared, stored, self.plan.seed)
+        require_trust(found, self.force)
+        return found
+
+    def _manifest(self) -> dict[str, Any]:
+        return {
+            "as_of": self.history.as_of_date.isoformat(),
+            "data_fingerprint": self.history.fingerprint,
+            "method": self.method,
+            "seed": self.plan.seed,
+            "versions": versions(),
+        }
+
+    def paths(self, periods: Iterable[Period]) -> Paths:
+        """Simulate so far and so finely that all periods can be put together.
+
+        Raises
+        ------
+        PlanError
+            If a period ends after the plan's horizon.
+        """
+        wanted = tuple(periods)
+        horizon = self.plan.horizon_period
+        late = [p.label for p in wanted if p.last > horizon.last]
+        if late:
+            raise PlanError(
+                f"periods {', '.join(late)} end after the plan's horizon {horizon.label}: move the horizon"
+            )
+        self.told("simulating", 0.0)
+        first = int(day_number(self.history.as_of_date)) + 1
+        steps = Steps.covering((*wanted, horizon), cuts=(first,))
+        return simulate(
+            self.funnel,
+            self.history,
+            self.drivers,
+            steps,
+            horizon.last,
+            draws=self.plan.draws,
+            seed=self.plan.seed,
+            told=lambda share: self.told("simulating", share),
+        )
+
+    def periods(self, kind: str | None) -> tuple[Period, ...]:
+        """Periods of a kind from the one that holds the first simulated day to the horizon."""
+        horizon = self.plan.horizon_period
+        first = min(horizon.first, self.history.as_of_date)
+        found = self.plan.calendar.periods(kind or "month", first, horizon.last)
+        return tuple(p for p in found if self.history.as_of_date < p.last <= horizon.last)
+
+    def quotas(self, candidates: Sequence[Quota] = ()) -> tuple[tuple[Quota, ...], tuple[str, ...]]:
+        """Quotas to be judged, and what must be said about those that are not.
+
+        Candidates given for this call come first, then the plan's, then those of the data.
+        """
+        chosen = tuple(candidates) or self._plan_quotas()
+        kept, past, far, unknown = [], 0, 0, set()
+        for quota in chosen:
+            period = self.plan.calendar.parse(quota.period)
+            if quota.metric not in METRICS:
+                unknown.add(quota.metric)
+            elif period.last <= self.history.as_of_date:
+                past += 1
+            elif period.last > self.plan.horizon_period.last:
+                far += 1
+            else:
+                kept.append(quota)
+        notes = []
+        if unknown:
+            notes.append(f"Not answered yet: quotas on {', '.join(sorted(unknown))}.")
+        if past:
+            notes.append(f"{past} quotas for periods that have ended are left out.")
+        if far:
+            notes.append(f"{far} quotas for periods beyond the horizon are left out.")
+        return tuple(kept), tuple(notes)
+
+    def _plan_quotas(self) -> tuple[Quota, ...]:
+        from quotacast.scenarios.quotafile import table_quotas
+
+        stated = {q.key for q in self.plan.quotas}
+        table = self.history.quotas
+        if table.empty:
+            return self.plan.quotas
+        given = table_quotas(table, calendar=self.plan.calendar)
+        return (*self.plan.quotas, *(q for q in given if q.key not in stated))
+
+    def provenance(self) -> dict[str, Any]:
+        """Where an answer comes from."""
+        return {
+            "plan": self.plan.name,
+            "scenario": self.plan.scenario or "base",
+            "plan_hash": self.plan.text_hash,
+            "data_fingerprint": self.history.fingerprint,
+            "as_of": self.history.as_of_date.isoformat(),
+            "horizon": self.plan.horizon,
+            "currency": self.history.currency,
+            "seed": self.plan.seed,
+            "draws": self.plan.draws,
+            "versions": versions(),
+            "method": self.method,
+            "diagnostics": self.funnel.diagnostics(),
+            "notes": list(self.notes),
+        }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    return {name: _version(name) for name in _VERSIONS}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def select_scopes(all_scopes: Sequence[Scope], wanted: Sequence[str]) -> tuple[Scope, ...]:
+    """Scopes asked for: ``company``, ``team``, ``rep`` (all of them), ``team:north``, ``rep:r07``.
+
+    Raises
+    ------
+    PlanError
+        Where one does not exist.
+    """
+    if not wanted:
+        return tuple(all_scopes)
+    chosen: list[Scope] = []
+    problems = []
+    for text in wanted:
+        if text in ("team", "rep"):
+            chosen += [s for s in all_scopes if s.kind == text]
+            continue
+        scope = Scope.parse(text)
+        if scope not in all_scopes:
+            near = ", ".join(str(s) for s in all_scopes if s.kind == scope.kind)
+            problems.append(f"scope {text}: there is no such {scope.kind}; there are {near}")
+        chosen.append(scope)
+    if problems:
+        raise PlanError(problems)
+    return tuple(dict.fromkeys(chosen))
+
+
+def check_by(kind: str | None) -> str | None:
+    """A kind of period, or an error that lists them."""
+    if kind is not None and kind not in KINDS:
+        raise PlanError(f"--by {kind}: wanted one of {', '.join(KINDS)}")
+    return kind
+
+
+def select_quotas(
+    quotas: Sequence[Quota],
+    scopes: Sequence[str],
+    metrics: Sequence[str],
+    kind: str | None,
+    calendar: Calendar,
+) -> tuple[Quota, ...]:
+    """Quotas for the scopes, metrics and kind of period asked for."""
+    known = tuple(dict.fromkeys(q.scope for q in quotas))
+    wanted = set(select_scopes(known, scopes))
+    return tuple(
+        q
+        for q in quotas
+        if q.scope in wanted
+        and (not metrics or q.metric in metrics)
+        and (kind is None or calendar.parse(q.period).kind == kind)
+    )
