@@ -396,8 +396,8 @@ def quotas(
         chosen = select_quotas(chosen, scope, names, kind, run.plan.calendar)
         if not chosen:
             raise PlanError(
-                "no quotas to judge: state [[quota]] in the plan, a quotas table in the data, or --quotas FILE. "
-                + " ".join(notes)
+                "no quotas to judge: state [[quota]] in the plan, a quotas table in the data, or "
+                f"--quotas FILE. {' '.join(notes)}"
             )
         paths = run.paths([run.plan.calendar.parse(q.period) for q in chosen])
         found = attainability(paths, chosen, run.plan.calendar, run.provenance(), quantiles)

@@ -1,8 +1,8 @@
 """Nested Laplace against long NUTS runs of the same declarations on simulated companies.
 
-Run ``python -m quotacast.benchmarks.laplace_vs_nuts`` from an environment with the project installed,
-or ``python benchmarks/laplace_vs_nuts.py [world ...] [--draws N]`` from the project's root. For every
-world it prints both running times and, over all effects and hyperparameters, the distribution of
+Run ``python benchmarks/laplace_vs_nuts.py [world ...] [--draws N]`` from the project's root; nearly all of
+the minutes it takes are NUTS. For every world it prints both running times and, over all effects and
+hyperparameters, the distribution of
 
 * ``shift``: absolute difference of the two posterior means in posterior standard deviations,
 * ``ratio``: the posterior standard deviation of Laplace over that of NUTS.
@@ -49,9 +49,7 @@ def predictor(declaration: Declaration, codes: dict[str, Codes], effects: dict[s
     return eta
 
 
-def hazard_world(
-    reps: int, quarters: int, cells: int, events: float, seed: int
-) -> tuple[Declaration, Cells]:
+def hazard_world(reps: int, quarters: int, cells: int, events: float, seed: int) -> tuple[Declaration, Cells]:
     """Win hazards over age, position, rep, segment, amount and calendar, about ``events`` wins."""
     rng = np.random.default_rng(seed)
     months = 3 * quarters
@@ -97,7 +95,8 @@ def value_world(deals: int, seed: int) -> tuple[Declaration, Cells]:
     eta = predictor(declaration, codes, simulated_effects(declaration, 9.0, rng))
     n = rng.poisson(deals / cells, cells) + 1.0
     squares = rng.chisquare(np.maximum(n - 1, 1e-9))
-    return declaration, Cells(eta + rng.standard_normal(cells) / np.sqrt(n), n, codes, squares)
+    mean = (eta + rng.standard_normal(cells) / np.sqrt(n)).astype(np.float64)
+    return declaration, Cells(mean, n, codes, squares)
 
 
 WORLDS: dict[str, Callable[[], tuple[Declaration, Cells]]] = {
@@ -154,7 +153,8 @@ def main() -> None:
         end = time.perf_counter()
         size = sum(t.size for t in declaration.terms)
         print(f"{name}: {len(cells)} cells, {cells.response.sum():.0f} events, {size} levels")
-        print(f"  laplace {middle - start:.2f} s, nuts {end - middle:.1f} s: {(end - middle) / (middle - start):.0f}x")
+        ratio = (end - middle) / (middle - start)
+        print(f"  laplace {middle - start:.2f} s, nuts {end - middle:.1f} s: {ratio:.0f}x")
         print(f"  {fast.diagnostics}\n  {exact.diagnostics}")
         report(table(declaration, fast, exact))
 

@@ -33,7 +33,7 @@ def count(u, mean, phi):
         for _ in range(12):  # Newton on the Normal distribution function
             cdf = 0.5 * math.erfc(-z / math.sqrt(2.0))
             z -= (cdf - u) / max(math.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi), 1e-3)
-        return max(int(math.floor(mean + sd * z + 0.5)), 0)
+        return max(math.floor(mean + sd * z + 0.5), 0)
     ratio = mean / (phi + mean)
     p = math.exp(-phi * math.log1p(mean / phi))
     total, n = p, 0
@@ -128,7 +128,7 @@ def close(
         end = edges[piece + 1]
         stretch = cycle_times[piece] if changed else 1.0
         if band + 1 < age_edges.shape[0]:
-            turn = at + max(int(math.ceil((age_edges[band + 1] - age) * stretch)), 1)
+            turn = at + max(math.ceil((age_edges[band + 1] - age) * stretch), 1)
             if turn < end:
                 end = turn
         q, pos = quarter[piece], position[piece]
@@ -326,4 +326,4 @@ def run(
                     amount = math.exp(log_amount)
                     if changed:
                         amount *= value_times[r, piece_of_day[day]]
-                    won_cents[d, r, step, component] += int(math.floor(min(amount, largest) * 100.0 + 0.5))
+                    won_cents[d, r, step, component] += math.floor(min(amount, largest) * 100.0 + 0.5)

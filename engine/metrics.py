@@ -19,6 +19,7 @@ from quotacast.errors import PlanError
 from quotacast.models.periods import Period
 
 Floats = NDArray[np.float64]
+Level = Literal["input", "lead-to-deal", "output"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Metric:
     """
 
     name: str
-    level: Literal["input", "lead-to-deal", "output"]
+    level: Level
     unit: str
     good: Literal["up", "down"]
     top: tuple[str, ...]
@@ -63,7 +64,8 @@ class Metric:
             return np.asarray(values / target if self.good == "up" else target / values)
 
 
-_DEAL, _OUT = "lead-to-deal", "output"
+_DEAL: Level = "lead-to-deal"
+_OUT: Level = "output"
 METRICS: Mapping[str, Metric] = {
     m.name: m
     for m in (
@@ -76,7 +78,7 @@ METRICS: Mapping[str, Metric] = {
             (),
             1.0,
             "opportunities created in the period",
-        ),  # type: ignore[arg-type]
+        ),
         Metric(
             "close_rate",
             _DEAL,
@@ -86,14 +88,14 @@ METRICS: Mapping[str, Metric] = {
             ("won", "lost"),
             1.0,
             "won / (won + lost) among deals closed in the period",
-        ),  # type: ignore[arg-type]
+        ),
         Metric(
             "cycle_days", _DEAL, "days", "down", ("won_days",), ("won",), 1.0, "mean age at the win, days"
-        ),  # type: ignore[arg-type]
+        ),
         Metric(
             "deal_value", _DEAL, "money", "up", ("won_cents",), ("won",), 0.01, "mean amount of deals won"
-        ),  # type: ignore[arg-type]
-        Metric("deals_won", _OUT, "count", "up", ("won",), (), 1.0, "deals won in the period"),  # type: ignore[arg-type]
+        ),
+        Metric("deals_won", _OUT, "count", "up", ("won",), (), 1.0, "deals won in the period"),
         Metric(
             "bookings",
             _OUT,
@@ -103,7 +105,7 @@ METRICS: Mapping[str, Metric] = {
             (),
             0.01,
             "amounts of deals won, on their close dates",
-        ),  # type: ignore[arg-type]
+        ),
         Metric(
             "revenue",
             _OUT,
@@ -113,7 +115,7 @@ METRICS: Mapping[str, Metric] = {
             (),
             0.01,
             "recognised at close: equals bookings while the plan states no terms",
-        ),  # type: ignore[arg-type]
+        ),
     )
 }
 #: Known metrics that need tables or plan sections which this version does not read yet.
@@ -166,7 +168,7 @@ class Series:
 def series(paths: Paths, which: Metric, scope: Scope, period: Period) -> Series:
     """Values of a metric on all paths."""
     if not which.is_ratio:
-        done = _sum(which.top, lambda m: float(paths.actual(m, scope, period))) * which.scale
+        done = float(_sum(which.top, lambda m: float(paths.actual(m, scope, period)))) * which.scale
         parts = [paths.simulated(m, scope, period) for m in which.top]
         opened = np.asarray(sum(p[0] for p in parts)) * which.scale
         new = np.asarray(sum(p[1] for p in parts)) * which.scale

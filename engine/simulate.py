@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
+from typing import Any
 
 import numpy as np
 
@@ -56,13 +57,19 @@ def simulate(
     tables = Tables(funnel, book, drivers, horizon, steps, seed)
     results = run_blocks(tables, draws, block, told)
     return Paths(
-        history.as_of_date, steps, tables.crew.reps, tables.crew.teams, **results, done_seats=seats, done=done
+        as_of=history.as_of_date,
+        steps=steps,
+        reps=tables.crew.reps,
+        teams=tables.crew.teams,
+        done_seats=seats,
+        done=done,
+        **results,
     )
 
 
 def run_blocks(
     tables: Tables, draws: int, block: int = BLOCK, told: Callable[[float], None] | None = None
-) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+) -> dict[str, Any]:
     """Run the inner loop over blocks of draws; a draw's result does not depend on its block."""
     results = empty_results(draws, len(tables.crew.reps), len(tables.steps))
     for first in range(0, draws, block):
@@ -74,7 +81,7 @@ def run_blocks(
     return results
 
 
-def empty_results(draws: int, reps: int, steps: int) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def empty_results(draws: int, reps: int, steps: int) -> dict[str, Any]:
     """Zeroed arrays of a simulation's results."""
     shape = (draws, reps, steps, len(COMPONENTS))
     return {

@@ -330,7 +330,7 @@ def _age_table(effects: Any, bands: int) -> Floats:
     """exp(age + position + age x position), shape (posterior draws, bands, positions)."""
     position = effects["position"]
     both = effects["age_position"].reshape(position.shape[0], bands, position.shape[1])
-    return np.exp(_levels(effects, "age", bands)[:, :, None] + position[:, None, :] + both)
+    return np.asarray(np.exp(_levels(effects, "age", bands)[:, :, None] + position[:, None, :] + both))
 
 
 def _cuts(drivers: Drivers) -> set[int]:

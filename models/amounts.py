@@ -229,7 +229,7 @@ def _normal_cells(values: Floats, codes: dict[str, Codes]) -> Cells:
     occupied, cell = np.unique(key, return_inverse=True)
     n = np.bincount(cell).astype(float)
     mean = np.bincount(cell, values) / n
-    squares = np.bincount(cell, (values - mean[cell]) ** 2)
+    squares = np.bincount(cell, (values - mean[cell]) ** 2).astype(float)
     decoded = np.unravel_index(occupied, sizes)
     axes = {name: code.astype(np.int32) for name, code in zip(names, decoded, strict=True)}
     return Cells(mean, n, axes, squares)

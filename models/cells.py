@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,7 +147,8 @@ def hazard_cells(
     is_first, is_last = lo == episodes.entry[row], hi == episodes.stop[row] + 1
     exposure -= is_first * off_first[row] + is_last * off_last[row]
     outcome = np.where(is_last, episodes.outcome[row], 0)
-    axes = {"age": band, "piece": piece} | {name: code[row] for name, code in episodes.codes.items()}
+    axes: dict[str, NDArray[np.signedinteger[Any]]] = {"age": band, "piece": piece}
+    axes |= {name: code[row] for name, code in episodes.codes.items()}
     return _collect(axes, exposure, outcome, causes)
 
 
@@ -159,7 +161,7 @@ def _spread(first: Ints, last: Ints) -> tuple[Ints, Ints]:
 
 
 def _collect(
-    axes: Mapping[str, NDArray[np.int64]], exposure: Floats, outcome: Ints, causes: int
+    axes: Mapping[str, NDArray[np.signedinteger[Any]]], exposure: Floats, outcome: Ints, causes: int
 ) -> HazardCells:
     """Add up rows with the same codes."""
     names = list(axes)
@@ -170,7 +172,8 @@ def _collect(
     events = np.stack([np.bincount(cell, weights=outcome == j + 1, minlength=n) for j in range(causes)])
     decoded = np.unravel_index(occupied, sizes)
     codes = {name: code.astype(np.int32) for name, code in zip(names, decoded, strict=True)}
-    return HazardCells(np.bincount(cell, weights=exposure, minlength=n), events, codes)
+    total = np.bincount(cell, weights=exposure, minlength=n).astype(float)
+    return HazardCells(total, events.astype(float), codes)
 
 
 def age_bands(episodes: Episodes, grid: TimeGrid, edges: Sequence[int] = AGE_EDGES) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quotacast.models.cells import Codes
 from quotacast.models.history.history import History
@@ -35,7 +36,7 @@ class Covariate:
     levels: tuple[str, ...]
     codes: Codes
 
-    def code(self, values: np.ndarray) -> Codes:  # type: ignore[type-arg]
+    def code(self, values: NDArray[np.object_]) -> Codes:
         """Codes of further values; unknown ones count as the last level."""
         index = {level: i for i, level in enumerate(self.levels)}
         rest = len(self.levels) - 1

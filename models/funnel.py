@@ -29,7 +29,7 @@ from quotacast.models.history.truncation import entry_date
 from quotacast.models.people import Employment, employment
 from quotacast.models.periods import Calendar
 from quotacast.models.terms import Cells, Declaration, Floats, Posterior
-from quotacast.models.timegrid import TimeGrid, day_number, weekday_weights
+from quotacast.models.timegrid import Ints, TimeGrid, day_number, weekday_weights
 
 Method = Literal["nuts", "laplace"]
 Told = Callable[[str, float], None]
@@ -157,7 +157,7 @@ def prepare(history: History, calendar: Calendar) -> Prepared:
     codes = _codes(history, people, segment, quotes)
     found = episodes(history, LINKS["opportunity"], codes, first)
     sizes = {"rep": len(people.reps), "segment": len(segment.levels), "amount": quotes.bands}
-    row_codes = {name: codes[name] for name in ("segment", "rep") if name in codes}
+    row_codes: dict[str, Codes] = {"segment": codes["segment"], "rep": codes["rep"]}
     return Prepared(
         history.fingerprint,
         history.as_of_date,
@@ -174,7 +174,7 @@ def prepare(history: History, calendar: Calendar) -> Prepared:
     )
 
 
-def _refuse_empty(history: History, created: Floats, as_of: int) -> None:
+def _refuse_empty(history: History, created: Ints, as_of: int) -> None:
     status = history.opportunities["status"]
     problems = [
         f"opportunities: no {state} opportunity by {history.as_of_date}; at least one is needed to "

@@ -6,13 +6,15 @@ need them. PyTensor compiles through numba, so no C compiler is needed.
 Terms whose codes vary together are added up first, over their few distinct combinations, so that the
 long vector over cells is gathered three or four times instead of once per term.
 
-Effects are sampled non-centred (``sd * basis @ z``): with sds that may be close to zero the centred form
-diverges (Betancourt & Girolami 2013, arXiv:1312.0906), whatever the data say about the levels.
+Effects are sampled non-centred (``sd * basis @ z``), since with sds that may be close to zero the centred
+form diverges; only terms with many levels that the data determine well are centred (``w ~ Normal(0, sd)``),
+where the non-centred form mixes slowly (Betancourt & Girolami 2013, arXiv:1312.0906).
 """
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +34,11 @@ from quotacast.models.terms import (
     Term,
 )
 
+#: A term is sampled centred with at least so many levels and, per level, so many prior variances' worth of
+#: information.
+CENTRED_LEVELS, CENTRED_INFORMATION = 8, 20.0
+#: Lengths of the chains, as multiples, that are tried until the diagnostics pass.
+ROUNDS = (1, 3)
 #: Small steps: the posterior of an sd near zero has a narrow neck.
 TARGET_ACCEPT = 0.95
 #: What a fit must satisfy to be used without being told so: largest R-hat, smallest bulk ESS, largest
@@ -66,19 +73,26 @@ def fit_nuts(
     Returns
     -------
     Posterior
-        ``draws * chains`` draws in a seeded random order, so that any first part is exchangeable.
+        ``draws * chains`` draws in a seeded random order, so that any first part is exchangeable; where
+        the diagnostics failed at first, thinned from longer chains.
 
     Raises
     ------
     FitError
         If sampling fails.
     """
-    trace = sample(declaration, cells, draws=draws, tune=tune, chains=chains, seed=seed, cores=cores)
+    for more in ROUNDS:
+        trace = sample(
+            declaration, cells, draws=draws * more, tune=tune, chains=chains, seed=seed, cores=cores
+        )
+        diagnostics = diagnose(trace, declaration)
+        if diagnostics["passed"]:
+            break
     order = np.random.default_rng(seed).permutation(draws * chains)
-    flat = {name: value.reshape(-1, *value.shape[2:])[order] for name, value in trace.items()}
+    flat = {name: value[:, ::more].reshape(-1, *value.shape[2:])[order] for name, value in trace.items()}
     effects = {t.name: flat[t.name] for t in declaration.terms}
     hyper = {name: flat[name] for name in declaration.hyperparameters()}
-    return Posterior(effects, hyper, diagnose(trace))
+    return Posterior(effects, hyper, diagnostics)
 
 
 def sample(
@@ -86,7 +100,10 @@ def sample(
 ) -> dict[str, Floats]:
     """Raw draws by name with axes (chain, draw, ...), and ``diverging`` (chain, draw)."""
     nutpie = _nutpie()
-    compiled = _compiled(declaration, cells)
+    with warnings.catch_warnings():
+        # pytensor splits a kernel that would take too many arguments; the result is the same
+        warnings.filterwarnings("ignore", message="Loop fusion failed")
+        compiled = _compiled(declaration, cells)
     try:
         result = nutpie.sample(
             compiled,
@@ -106,11 +123,10 @@ def sample(
     return trace
 
 
-def diagnose(trace: Mapping[str, Floats]) -> dict[str, float | int | str | bool]:
-    """Largest R-hat, smallest bulk ESS and number of divergences (Vehtari et al. 2021)."""
-    import arviz
-
-    names = [name for name in trace if name != "diverging"]
+def diagnose(trace: Mapping[str, Floats], declaration: Declaration) -> dict[str, float | int | str | bool]:
+    """Largest R-hat and smallest bulk ESS of what a forecast uses, and divergences (Vehtari et al. 2021)."""
+    arviz = _arviz()
+    names = [t.name for t in declaration.terms] + list(declaration.forecast_hyperparameters())
     moving = {n: trace[n] for n in names if np.ptp(trace[n]) > 0}
     data = arviz.convert_to_dataset({n: _only_moving(v) for n, v in moving.items()})
     rhat = max(float(v.max()) for v in arviz.rhat(data).data_vars.values())
@@ -139,8 +155,7 @@ def _only_moving(values: Floats) -> Floats:
 
 def to_inference_data(posteriors: Mapping[str, Posterior]) -> Any:
     """One ArviZ InferenceData per model, one chain each, for notebooks."""
-    import arviz
-
+    arviz = _arviz()
     return {
         name: arviz.from_dict({k: v[None] for k, v in {**p.effects, **p.hyper}.items()})
         for name, p in posteriors.items()
@@ -149,9 +164,18 @@ def to_inference_data(posteriors: Mapping[str, Posterior]) -> Any:
 
 def _nutpie() -> Any:
     os.environ.setdefault("PYTENSOR_FLAGS", "cxx=")
+    _arviz()
     import nutpie
 
     return nutpie
+
+
+def _arviz() -> Any:
+    with warnings.catch_warnings():
+        # arviz < 1 announces its next major version at every first import
+        warnings.filterwarnings("ignore", message=r"\nArviZ is undergoing", category=FutureWarning)
+        import arviz
+    return arviz
 
 
 _COMPILED: dict[tuple[Any, ...], Any] = {}
@@ -162,7 +186,10 @@ def _compiled(declaration: Declaration, cells: Cells) -> Any:
     data = _model_data(declaration, cells)
     key = (
         declaration.family,
-        tuple((t.name, t.kind, t.size, t.scale, t.mean) for t in declaration.terms),
+        tuple(
+            (t.name, t.kind, t.size, t.scale, t.mean, _centred(t, declaration, cells))
+            for t in declaration.terms
+        ),
         tuple((name, np.shape(value)) for name, value in data.items()),
     )
     if key not in _COMPILED:
@@ -220,6 +247,16 @@ def _groups(declaration: Declaration, cells: Cells) -> list[_Group]:
     return joined
 
 
+def _centred(term: Term, declaration: Declaration, cells: Cells) -> bool:
+    """Whether the data determine the term's many levels well."""
+    if term.kind != "pooled" or term.size < CENTRED_LEVELS:
+        return False
+    information = cells.response.sum()
+    if declaration.family == "normal" and cells.squares is not None:
+        information = cells.exposure.sum() / max(float(cells.squares.sum() / cells.exposure.sum()), 1e-6)
+    return bool(information / term.size * term.scale**2 > CENTRED_INFORMATION)
+
+
 def _model_data(declaration: Declaration, cells: Cells) -> dict[str, Any]:
     data: dict[str, Any] = {"response": cells.response, "exposure": cells.exposure}
     if cells.squares is not None:
@@ -240,7 +277,10 @@ def build_model(declaration: Declaration, cells: Cells) -> Any:
 
     with pm.Model() as model:
         shared = {name: pm.Data(name, value) for name, value in _model_data(declaration, cells).items()}
-        levels = {t.name: pm.Deterministic(t.name, _levels(t, shared)) for t in declaration.terms}
+        levels = {
+            t.name: pm.Deterministic(t.name, _levels(t, shared, _centred(t, declaration, cells)))
+            for t in declaration.terms
+        }
         eta = sum(levels[t.name][0] for t in declaration.terms if t.kind == "level")
         for k, group in enumerate(_groups(declaration, cells)):
             total = sum(levels[name][shared[f"group{k}_{name}"]] for name in group.codes)
@@ -249,7 +289,7 @@ def build_model(declaration: Declaration, cells: Cells) -> Any:
     return model
 
 
-def _levels(term: Term, shared: Mapping[str, Any]) -> Any:
+def _levels(term: Term, shared: Mapping[str, Any], centred: bool) -> Any:
     import pymc as pm
     import pytensor.tensor as pt
 
@@ -260,7 +300,11 @@ def _levels(term: Term, shared: Mapping[str, Any]) -> Any:
     basis = shared.get(f"{term.name}_basis")
     if term.kind == "shock":
         basis = _ar1(pm.Beta(f"{term.name}_rho", *RHO_PRIOR), term.size)
-    steps = sd * pm.Normal(f"{term.name}_free", 0.0, 1.0, shape=term.dimension)
+    free = f"{term.name}_free"
+    if centred:
+        steps = pm.Normal(free, 0.0, sd, shape=term.dimension)
+    else:
+        steps = sd * pm.Normal(free, 0.0, 1.0, shape=term.dimension)
     return mean + (steps if basis is None else pt.dot(basis, steps))
 
 

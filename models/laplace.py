@@ -3,7 +3,7 @@
 1. Mode of the hyperparameters by BFGS on Laplace's marginal ``L(zeta)`` with its analytic gradient, the
    curvature there by central differences of that gradient (:mod:`quotacast.models.laplace_conditional`).
 2. Hyperparameters: scrambled Sobol points mapped to a multivariate t around the mode, every principal
-   axis stretched separately to its two sides (split-t; Rue, Martino & Chopin 2009, section 6.5).
+   axis stretched separately to its two sides (in the manner of Rue, Martino & Chopin 2009, section 6.5).
 3. Effects: at every point an antithetic sample of the Gaussian at the mode, its mean corrected for
    skewness (Tierney & Kadane 1986).
 4. Every pair of hyperparameters and effects is weighted by its exact posterior density over the density
@@ -27,20 +27,27 @@ from scipy import linalg, optimize, special, stats
 
 from quotacast.errors import FitError
 from quotacast.models import laplace_kernels as kernels
-from quotacast.models.laplace_conditional import Conditional, Problem, solve
+from quotacast.models.laplace_conditional import Conditional, solve
+from quotacast.models.laplace_problem import Problem
 from quotacast.models.terms import Cells, Declaration, Floats, Posterior
 
-#: Points of hyperparameters; candidates of effects per requested draw.
-POINTS = 256
+#: Points of hyperparameters, and once more with the next number where k-hat is above its limit.
+POINTS = (256, 1024)
+KHAT_LIMIT = 0.7
+#: Candidates per requested draw.
 CANDIDATES = 4
 #: Degrees of freedom of the proposal for the hyperparameters.
-PROPOSAL_DF = 12.0
+PROPOSAL_DF = 15.0
+#: How far out, in standard deviations, the proposal's width is measured, and its limits. The wider counts:
+#: a proposal that is too narrow on one side costs far more than one that is too wide.
+REACHES = (1.5, 3.0, 5.0)
+STRETCH = (0.5, 2.5)
 #: Least curvature of the proposal; the prior alone has 1.
 LEAST_CURVATURE = 0.4
 #: Step of the finite differences in prior standard deviations.
 STEP = 0.1
 #: Newton decrement at which a sampled point's Gaussian is good enough: the weights correct the rest.
-LOOSE = 0.02
+LOOSE = 0.3
 
 
 def fit_laplace(declaration: Declaration, cells: Cells, *, draws: int = 1000, seed: int = 1) -> Posterior:
@@ -67,15 +74,18 @@ def fit_laplace(declaration: Declaration, cells: Cells, *, draws: int = 1000, se
     problem = Problem(declaration, cells)
     mode = find_mode(problem)
     proposal = split_t(problem, mode)
-    sample = propose(problem, mode, proposal, draws, seed)
-    weights, khat = smoothed_weights(sample.log_weights.ravel())
+    for points in POINTS:
+        sample = propose(problem, mode, proposal, points, draws, seed)
+        weights, khat = smoothed_weights(sample.log_weights.ravel())
+        if khat <= KHAT_LIMIT:
+            break
     rng = np.random.default_rng([seed, 2])
     chosen = rng.permutation(systematic(weights, draws, float(rng.random())))
-    points, columns = np.divmod(chosen, sample.log_weights.shape[1])
-    x = sample.x[points, :, columns]
+    point, column = np.divmod(chosen, sample.log_weights.shape[1])
+    effects = problem.by_term(np.ascontiguousarray(sample.x[point, :, column].T))
     return Posterior(
-        {name: np.ascontiguousarray(v.T) for name, v in problem.by_term(x.T).items()},
-        {name: sample.hyper[points, j] for j, name in enumerate(problem.names)},
+        {name: np.ascontiguousarray(levels.T) for name, levels in effects.items()},
+        {name: sample.hyper[point, j] for j, name in enumerate(problem.names)},
         {
             "method": "laplace",
             "khat": round(khat, 4),
@@ -103,12 +113,12 @@ class Mode:
 def find_mode(problem: Problem) -> Mode:
     """Maximise the Laplace marginal over the hyperparameters."""
     d = len(problem.names)
-    state = {"z": np.zeros(problem.dimension), "iterations": 0}
+    z, iterations = np.zeros(problem.dimension), 0
 
     def negative(zeta: Floats) -> tuple[float, Floats]:
-        found = solve(problem, zeta, state["z"], 1e-5)
-        state["z"] = found.point.z
-        state["iterations"] += found.iterations
+        nonlocal z, iterations
+        found = solve(problem, zeta, z, 1e-5)
+        z, iterations = found.point.z, iterations + found.iterations
         return -found.log_marginal, -found.gradient()
 
     zeta, converged = np.zeros(d), True
@@ -119,15 +129,15 @@ def find_mode(problem: Problem) -> Mode:
             raise FitError(
                 f"model {problem.declaration.name}: hyperparameters have no mode; fit it with nuts"
             )
-    centre = solve(problem, zeta, state["z"])
+    centre = solve(problem, zeta, z)
     curvature, slope = np.zeros((d, d)), np.zeros((problem.dimension, d))
     for j, e in enumerate(np.eye(d) * STEP):
         up, down = (solve(problem, zeta + s * e, centre.point.z, 1e-5) for s in (1.0, -1.0))
         curvature[j] = (down.gradient() - up.gradient()) / (2.0 * STEP)
         slope[:, j] = (up.point.z - down.point.z) / (2.0 * STEP)
-        state["iterations"] += up.iterations + down.iterations
+        iterations += up.iterations + down.iterations
     curvature = (curvature + curvature.T) / 2.0
-    return Mode(zeta, centre.log_marginal, centre.point.z, curvature, slope, state["iterations"], converged)
+    return Mode(zeta, centre.log_marginal, centre.point.z, curvature, slope, iterations, converged)
 
 
 @dataclass(frozen=True)
@@ -138,7 +148,7 @@ class SplitT:
     ----------
     centre : ndarray, shape (d,)
     axes : ndarray, shape (d, d)
-        Orthonormal columns.
+        One axis per column.
     below, above : ndarray, shape (d,)
         Scales to the negative and the positive side.
     df : float
@@ -170,17 +180,20 @@ class SplitT:
 def split_t(problem: Problem, mode: Mode) -> SplitT:
     """Fit the proposal: how far to each side of each axis does L fall as a t would?"""
     values, axes = linalg.eigh(mode.curvature)
-    scale = 1.0 / np.sqrt(np.maximum(values, LEAST_CURVATURE))
-    reach = 1.5
+    # The symmetric root keeps the axes close to the hyperparameters themselves, along which the posterior
+    # is skew: flat where an sd goes to zero, steep where it grows.
+    root = (axes / np.sqrt(np.maximum(values, LEAST_CURVATURE))) @ axes.T
     sides = []
     for sign in (-1.0, 1.0):
-        fall = np.empty_like(scale)
-        for j, s in enumerate(scale):
-            move = sign * reach * s * axes[:, j]
-            found = solve(problem, mode.zeta + move, mode.z + mode.slope @ move, 1e-2)
-            fall[j] = mode.value - found.log_marginal
-        sides.append(scale * np.clip(reach / np.sqrt(2.0 * np.maximum(fall, 1e-3)), 0.5, 2.0))
-    return SplitT(mode.zeta, axes, sides[0], sides[1], PROPOSAL_DF)
+        widths = np.empty((len(REACHES), values.size))
+        for r, reach in enumerate(REACHES):
+            for j in range(values.size):
+                move = sign * reach * root[:, j]
+                found = solve(problem, mode.zeta + move, mode.z + mode.slope @ move, LOOSE)
+                fall = max(mode.value - found.log_marginal, 1e-3)
+                widths[r, j] = np.clip(reach / np.sqrt(2.0 * fall), *STRETCH)
+        sides.append(widths.max(axis=0))
+    return SplitT(mode.zeta, root, sides[0], sides[1], PROPOSAL_DF)
 
 
 @dataclass(frozen=True)
@@ -199,19 +212,17 @@ class Sample:
     x: Floats
     log_weights: Floats
     iterations: int
-    log_hyper: Floats
 
 
-def propose(problem: Problem, mode: Mode, proposal: SplitT, draws: int, seed: int) -> Sample:
+def propose(problem: Problem, mode: Mode, proposal: SplitT, points: int, draws: int, seed: int) -> Sample:
     """Draw hyperparameters and effects and weigh them by their exact posterior density."""
-    zetas, log_q = proposal.points(POINTS, seed)
+    zetas, log_q = proposal.points(points, seed)
     points = zetas.shape[0]
     half = max(2, -(-CANDIDATES * draws // (2 * points)))
     rng = np.random.default_rng([seed, 1])
     hyper = np.empty((points, len(problem.names)))
     x = np.empty((points, problem.size, 2 * half))
     log_weights = np.empty((points, 2 * half))
-    log_hyper = np.empty(points)
     iterations = 0
     for i, zeta in enumerate(zetas):
         start = mode.z + mode.slope @ (zeta - mode.zeta)
@@ -219,9 +230,12 @@ def propose(problem: Problem, mode: Mode, proposal: SplitT, draws: int, seed: in
         hyper[i] = found.scales.values
         x[i], log_weights[i] = candidates(found, rng.standard_normal((problem.dimension, half)))
         log_weights[i] -= log_q[i]
-        log_hyper[i] = found.log_marginal - log_q[i]
         iterations += found.iterations
-    return Sample(hyper, x, log_weights, iterations, log_hyper)
+    if not np.all(np.isfinite(log_weights.max(axis=1))):
+        raise FitError(
+            f"model {problem.declaration.name}: importance weights are not finite; fit it with nuts"
+        )
+    return Sample(hyper, x, log_weights, iterations)
 
 
 def candidates(found: Conditional, noise: Floats) -> tuple[Floats, Floats]:
@@ -249,10 +263,10 @@ def smoothed_weights(log_weights: Floats) -> tuple[Floats, float]:
     n = log_weights.size
     w = np.exp(log_weights - log_weights.max())
     tail = int(min(n // 5, np.ceil(3.0 * np.sqrt(n))))
-    order = np.argsort(w, kind="stable")[n - tail :]
-    if tail < 5 or np.ptp(w[order]) <= 1e-12:
-        return w / w.sum(), float("-inf") if np.ptp(w) <= 1e-12 else 0.0
-    cutoff = float(w[np.argsort(w, kind="stable")[n - tail - 1]])
+    ascending = np.argsort(w, kind="stable")
+    order, cutoff = ascending[n - tail :], float(w[ascending[n - tail - 1]])
+    if tail < 5 or float(w[order[tail // 4]]) - cutoff <= 1e-12:
+        return w / w.sum(), 0.0  # nothing to smooth: the proposal is the posterior
     k, sigma = pareto_fit(w[order] - cutoff)
     p = (np.arange(tail) + 0.5) / tail
     quantile = -np.log1p(-p) if abs(k) < 1e-9 else np.expm1(-k * np.log1p(-p)) / k
@@ -261,21 +275,22 @@ def smoothed_weights(log_weights: Floats) -> tuple[Floats, float]:
 
 
 def pareto_fit(excess: Floats) -> tuple[float, float]:
-    """Shape and scale of a generalised Pareto distribution (Zhang & Stephens 2009, doi:10.1198/tech.2009.08017).
+    """Shape and scale of a generalised Pareto distribution.
 
-    ``excess`` is sorted; the shape carries the weak prior of Vehtari et al. (2024), worth ten points at .5.
+    Zhang & Stephens (2009, doi:10.1198/tech.2009.08017); ``excess`` is sorted. The shape carries the weak
+    prior of Vehtari et al. (2024), worth ten points at .5.
     """
     n = excess.size
     m = 30 + int(np.sqrt(n))
-    quartile = excess[int(n / 4 + 0.5) - 1]
-    b = 1.0 / excess[-1] + (1.0 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))) / (3.0 * max(quartile, 1e-300))
+    quartile = excess[n // 4]
+    b = 1.0 / excess[-1] + (1.0 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))) / (3.0 * quartile)
     k = np.mean(np.log1p(-b[:, None] * excess), axis=1)
     profile = n * (np.log(-b / k) - k - 1.0)
     weight = special.softmax(profile)
     best = float(weight @ b)
     shape = float(np.mean(np.log1p(-best * excess)))
     sigma = -shape / best
-    return (n * shape + 5.0) / (n + 10.0), sigma
+    return float((n * shape + 5.0) / (n + 10.0)), float(sigma)
 
 
 def systematic(weights: Floats, draws: int, offset: float) -> NDArray[np.int64]:

@@ -37,177 +37,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import linalg, special
+from scipy import linalg
 
 from quotacast.errors import FitError
 from quotacast.models import laplace_kernels as kernels
-from quotacast.models.terms import (
-    OVERDISPERSION_SCALE,
-    RESIDUAL_SCALE,
-    RHO_PRIOR,
-    Cells,
-    Codes,
-    Declaration,
-    Floats,
-    Term,
-)
+from quotacast.models.laplace_problem import Problem, Scales, ar1_slope
+from quotacast.models.terms import Floats, Term
 
-#: A pooled term of fewer levels is not worth eliminating.
-ARROW_SIZE = 32
 MAX_NEWTON = 60
 MAX_HALVINGS = 30
-
-
-def half_normal(zeta: float, scale: float) -> tuple[float, float]:
-    """HalfNormal(scale) quantile at Phi(zeta) and its derivative by zeta."""
-    if zeta < 0:
-        t = float(np.sqrt(2.0) * special.erfinv(special.ndtr(zeta)))
-    else:
-        t = float(-special.ndtri(special.ndtr(-zeta) / 2.0))
-    return scale * t, scale * float(np.exp((t * t - zeta * zeta) / 2.0)) / 2.0
-
-
-def correlation(zeta: float) -> tuple[float, float]:
-    """Beta(RHO_PRIOR) quantile at Phi(zeta) and its derivative by zeta."""
-    a, b = RHO_PRIOR
-    rho = float(np.clip(special.betaincinv(a, b, special.ndtr(zeta)), 1e-6, 1.0 - 1e-6))
-    log_density = (a - 1) * np.log(rho) + (b - 1) * np.log1p(-rho) - special.betaln(a, b)
-    return rho, float(np.exp(-zeta * zeta / 2.0 - log_density) / np.sqrt(2.0 * np.pi))
-
-
-def ar1_slope(size: int, rho: float) -> Floats:
-    """Derivative by rho of the basis of a shock."""
-    lag = np.maximum(np.subtract.outer(np.arange(size), np.arange(size)), 0)
-    lower = np.tril(np.ones((size, size)))
-    innovation = np.sqrt(1.0 - rho * rho)
-    power = np.power(rho, lag) * lower
-    slope = lag * np.power(rho, np.maximum(lag - 1, 0)) * lower
-    slope[:, 1:] = slope[:, 1:] * innovation - power[:, 1:] * (rho / innovation)
-    return np.asarray(slope)
-
-
-@dataclass(frozen=True)
-class Scales:
-    """Hyperparameters on their natural scale, with derivatives by ``zeta``.
-
-    Attributes
-    ----------
-    values, slopes : ndarray, shape (d,)
-        In the order of :meth:`Declaration.hyperparameters`.
-    transform : ndarray, shape (dense levels, dense coordinates)
-        T of the dense terms.
-    arrow_sd : float
-    own : float
-        ``1 / phi`` of a count (0 for Poisson), sigma of a Normal model.
-    """
-
-    values: Floats
-    slopes: Floats
-    transform: Floats
-    arrow_sd: float
-    own: float
-
-
-class Problem:
-    """A declaration and its cells, arranged for :func:`solve`."""
-
-    def __init__(self, declaration: Declaration, cells: Cells) -> None:
-        self.declaration = declaration
-        pooled = [t for t in declaration.terms if t.kind == "pooled" and t.size >= ARROW_SIZE]
-        self.arrow: Term | None = max(pooled, key=lambda t: t.size, default=None)
-        self.terms = tuple(t for t in declaration.terms if t is not self.arrow)
-        self.levels = _slices([t.size for t in self.terms])
-        self.coordinates = _slices([t.dimension for t in self.terms])
-        self.dense = self.levels[-1].stop if self.terms else 0
-        self.p_dense = self.coordinates[-1].stop if self.terms else 0
-        # Without a term to eliminate, one level with sd 0 takes its place.
-        self.n_arrow = self.arrow.size if self.arrow else 1
-        self.mean = np.concatenate(
-            [t.prior_mean for t in self.terms] + [self.arrow.prior_mean if self.arrow else np.zeros(1)]
-        )
-        self.names = declaration.hyperparameters()
-        self.index = {name: i for i, name in enumerate(self.names)}
-        self._bases = [None if t.has_rho else t.basis() for t in self.terms]
-        self._arrange(cells)
-
-    def _arrange(self, cells: Cells) -> None:
-        columns = [cells.term_codes(t) + s.start for t, s in zip(self.terms, self.levels, strict=True)]
-        last = cells.term_codes(self.arrow) if self.arrow else np.zeros(len(cells), dtype=np.int32)
-        order = np.argsort(last, kind="stable")
-        stacked = np.column_stack([*columns, last + self.dense])[order]
-        self.codes: Codes = np.ascontiguousarray(stacked, dtype=np.int32)
-        self.y = np.ascontiguousarray(cells.response[order], dtype=float)
-        self.exposure = np.ascontiguousarray(cells.exposure[order], dtype=float)
-        normal = self.declaration.family == "normal"
-        self.offset = np.zeros(len(cells)) if normal else np.log(self.exposure)
-        self.squares = float(cells.squares.sum()) if cells.squares is not None else 0.0
-        self.y_levels = kernels.scatter(self.codes, self.y, self.size)
-        if self.declaration.family == "negbinomial":
-            if np.any(self.y != np.round(self.y)):
-                raise FitError(f"model {self.declaration.name}: counts must be whole numbers")
-            # above[j] = number of cells with y > j: sum_i sum_{j < y_i} h(j) = sum_j above[j] h(j)
-            self.above = len(cells) - np.cumsum(np.bincount(self.y.astype(np.int64)))[:-1].astype(float)
-
-    @property
-    def size(self) -> int:
-        """Number of levels of all terms."""
-        return self.dense + self.n_arrow
-
-    @property
-    def dimension(self) -> int:
-        """Number of standard-normal coordinates of all terms."""
-        return self.p_dense + self.n_arrow
-
-    def scales(self, zeta: Floats) -> Scales:
-        """Hyperparameters at ``zeta``."""
-        family = self.declaration.family
-        pairs = [half_normal(zeta[self.index[f"{t.name}_sd"]], t.scale) for t in self._with_sd()]
-        pairs += [correlation(zeta[self.index[f"{t.name}_rho"]]) for t in self.declaration.terms if t.has_rho]
-        if family != "poisson":
-            own_scale = OVERDISPERSION_SCALE if family == "negbinomial" else RESIDUAL_SCALE
-            pairs.append(half_normal(zeta[-1], own_scale))
-        table = np.asarray(pairs, dtype=float).reshape(-1, 2)
-        values = table[:, 0]
-        transform = np.zeros((self.dense, self.p_dense))
-        for k, term in enumerate(self.terms):
-            sd = values[self.index[f"{term.name}_sd"]] if term.has_sd else term.scale
-            transform[self.levels[k], self.coordinates[k]] = sd * self._basis(k, values)
-        own = 0.0 if family == "poisson" else float(values[-1])
-        # As in the exact method: the variance beyond Poisson never vanishes entirely.
-        own = own**2 + 1e-9 if family == "negbinomial" else own
-        arrow_sd = float(values[self.index[f"{self.arrow.name}_sd"]]) if self.arrow else 0.0
-        return Scales(values, table[:, 1], transform, arrow_sd, own)
-
-    def _with_sd(self) -> list[Term]:
-        return [t for t in self.declaration.terms if t.has_sd]
-
-    def _basis(self, k: int, values: Floats) -> Floats:
-        basis = self._bases[k]
-        return (
-            self.terms[k].basis(values[self.index[f"{self.terms[k].name}_rho"]]) if basis is None else basis
-        )
-
-    def to_levels(self, z: Floats, scales: Scales) -> Floats:
-        """T z for vectors or columns of coordinates, without the prior means."""
-        p = self.p_dense
-        return np.concatenate([scales.transform @ z[:p], scales.arrow_sd * z[p:]])
-
-    def to_coordinates(self, x: Floats, scales: Scales) -> Floats:
-        """T' x, the adjoint of :meth:`to_levels`."""
-        k = self.dense
-        return np.concatenate([scales.transform.T @ x[:k], scales.arrow_sd * x[k:]])
-
-    def by_term(self, x: Floats) -> dict[str, Floats]:
-        """Levels (first axis) by the names of their terms."""
-        parts = {t.name: x[s] for t, s in zip(self.terms, self.levels, strict=True)}
-        if self.arrow:
-            parts[self.arrow.name] = x[self.dense :]
-        return {t.name: parts[t.name] for t in self.declaration.terms}
-
-
-def _slices(sizes: list[int]) -> list[slice]:
-    ends = np.cumsum([0, *sizes]).tolist()
-    return [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
 
 
 @dataclass(frozen=True)
@@ -256,11 +94,13 @@ class Factor:
         self.block, self.border, self.diagonal = kernels.gram(
             problem.codes, w, problem.dense, problem.n_arrow
         )
-        t, s = scales.transform, scales.arrow_sd
+        s = scales.arrow_sd
         self.corner = 1.0 + s * s * self.diagonal
-        self.edge = s * (self.border @ t).T
+        self.edge = s * scales.adjoint(self.border.T)
         scaled = self.edge / np.sqrt(self.corner)
-        schur = t.T @ (self.block @ t) - scaled @ scaled.T
+        # Only the lower triangle is used.
+        schur = scales.adjoint(scales.adjoint(self.block).T)
+        schur = schur - linalg.blas.dsyrk(1.0, scaled.T, trans=1, lower=1)
         schur[np.diag_indices_from(schur)] += 1.0
         self.lower, failed = linalg.lapack.dpotrf(schur, lower=1, clean=1)
         if failed:
@@ -303,8 +143,13 @@ class Factor:
     def predictor_variances(self) -> Floats:
         """Variance of every cell's linear predictor."""
         block, border, diagonal = self.covariance
-        t, s = self.scales.transform, self.scales.arrow_sd
-        return kernels.variances(self.problem.codes, t @ block @ t.T, s * (border @ t.T), s * s * diagonal)
+        scales, s = self.scales, self.scales.arrow_sd
+        return kernels.variances(
+            self.problem.codes,
+            scales.apply(scales.apply(block).T),
+            np.ascontiguousarray((s * scales.apply(border.T)).T),
+            s * s * diagonal,
+        )
 
 
 @dataclass(frozen=True)
@@ -378,7 +223,7 @@ class Conditional:
         term, levels, where = problem.terms[k], problem.levels[k], problem.coordinates[k]
         slope = scales.values[problem.index[f"{term.name}_sd"]] * ar1_slope(term.size, rho)
         block, border, _ = factor.covariance
-        turned = block[where] @ (scales.transform.T @ factor.block[:, levels])
+        turned = block[where] @ scales.adjoint(factor.block[:, levels])
         turned += scales.arrow_sd * (border[:, where].T @ factor.border[:, levels])
         x_dot = slope @ self.point.z[where]
         score = self.point.score[levels]
@@ -420,6 +265,11 @@ def solve(problem: Problem, zeta: Floats, start: Floats, tolerance: float = 1e-7
     FitError
         If Newton does not converge or meets values that are not finite.
     """
+    with np.errstate(all="ignore"):  # a trial step may overflow; it is then halved
+        return _newton(problem, zeta, start, tolerance)
+
+
+def _newton(problem: Problem, zeta: Floats, start: Floats, tolerance: float) -> Conditional:
     scales = problem.scales(zeta)
     point = evaluate(problem, scales, start)
     if not np.isfinite(point.value):

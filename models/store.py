@@ -54,6 +54,20 @@ def new_folder(target: Path) -> Iterator[Path]:
             shutil.rmtree(work)
 
 
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file that is there complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, work = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(work).replace(path)
+    finally:
+        Path(work).unlink(missing_ok=True)
+
+
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:

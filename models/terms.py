@@ -106,6 +106,11 @@ class Term:
         return self.kind == "shock"
 
     @property
+    def extends(self) -> bool:
+        """Whether a forecast draws further levels from the sd: new reps, coming months and quarters."""
+        return self.kind in ("pooled", "shock") or self.axis == "quarter"
+
+    @property
     def dimension(self) -> int:
         """Number of standard-normal coordinates behind the levels."""
         return max(self.size - 1, 1) if self.kind in ("walk", "contrast") else self.size
@@ -183,6 +188,11 @@ class Declaration:
     def term(self, name: str) -> Term:
         """Return the term of that name."""
         return next(t for t in self.terms if t.name == name)
+
+    def forecast_hyperparameters(self) -> tuple[str, ...]:
+        """Hyperparameters that a forecast uses; the others only shaped the levels of closed sets."""
+        closed = {f"{t.name}_sd" for t in self.terms if not t.extends}
+        return tuple(name for name in self.hyperparameters() if name not in closed)
 
     def hyperparameters(self) -> tuple[str, ...]:
         """Names of the hyperparameters in a fixed order: sds, correlations, then the family's own."""

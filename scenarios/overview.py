@@ -70,7 +70,9 @@ def _screen(
     run: Run, paths: Paths, odds: Answer, quotas: Sequence[Quota], skipped: Sequence[str]
 ) -> Iterator[str]:
     plan, day = run.plan, run.history.as_of_date
-    active = sum(1 for r in paths.reps if r != "(none)")
+    people = run.funnel.prepared.people
+    today = int(day_number(day))
+    active = int((people.stop > today).sum()) + len(run.drivers.hires)
     name = plan.name if plan.scenario is None else f"{plan.name}, {plan.scenario}"
     yield f"{name} · as of {day.day} {day:%b %Y} · {active} reps · {plan.draws:,} futures"
     yield from _company(run, paths, quotas)
@@ -98,8 +100,8 @@ def _company(run: Run, paths: Paths, quotas: Sequence[Quota]) -> Iterator[str]:
     else:
         yield f"Company {HEADLINE} in {horizon.label}   no target stated"
     low, middle, high = np.quantile(found.total, [0.1, 0.5, 0.9])
-    assert found.open is not None and found.new is not None
-    parts = [f"open deals {_money(found.open.mean())}", f"still to be created {_money(found.new.mean())}"]
+    opened, new = (0.0 if part is None else float(part.mean()) for part in (found.open, found.new))
+    parts = [f"open deals {_money(opened)}", f"still to be created {_money(new)}"]
     if found.done:
         parts.insert(0, f"done {_money(found.done)}")
     yield f"  {money_range([low, middle, high], digits=3)}   {' · '.join(parts)}"
@@ -117,7 +119,8 @@ def _main_set(quotas: Sequence[Quota], odds: Answer) -> pd.DataFrame:
         if len(found):
             first = found.iloc[0]["set"]
             longest = min(found[found["set"] == first]["period"], key=len)
-            return rows[(rows["set"] == first) & (rows["period"] == longest)]
+            chosen: pd.DataFrame = rows[(rows["set"] == first) & (rows["period"] == longest)]
+            return chosen
     return rows.iloc[:0]
 
 
@@ -125,7 +128,9 @@ def _teams(paths: Paths, odds: Answer, main: pd.DataFrame, run: Run) -> Iterator
     teams = main[main["scope"] == "team"].dropna(subset=["p_attain"]).sort_values("p_attain", ascending=False)
     if teams.empty:
         return
-    text = "   ".join(f"{row.scope_id} {percent(float(row.p_attain))}" for row in teams.itertuples())
+    text = "   ".join(
+        f"{name} {percent(p)}" for name, p in zip(teams["scope_id"], teams["p_attain"], strict=True)
+    )
     gaps = (teams["target"] - teams["p50"]).to_numpy(dtype=float)
     if gaps.max() > 0:
         worst = teams.iloc[int(gaps.argmax())]
@@ -148,7 +153,8 @@ def _reps(odds: Answer, main: pd.DataFrame) -> Iterator[str]:
             "Rep", f"{first['scope_id']} {percent(float(first['p_attain']))}   one rep: no comparison"
         )
         return
-    lowest = ", ".join(f"{r.scope_id} {percent(float(r.p_attain))}" for r in reps.head(2).itertuples())
+    pairs = zip(reps["scope_id"].head(2), reps["p_attain"].head(2), strict=True)
+    lowest = ", ".join(f"{name} {percent(p)}" for name, p in pairs)
     yield _line("Reps", f"{share['p10']}–{share['p90']} of {share['reps']} reach quota   lowest: {lowest}")
 
 

@@ -137,7 +137,8 @@ def unfinished(place: str, tree: ast.AST, text: str) -> list[str]:
         if any(ast.unparse(mark).endswith("overload") for mark in node.decorator_list):
             continue
         body = node.body[1:] if ast.get_docstring(node) else node.body
-        on_purpose = not body and node.name.startswith("_")  # a private default whose docstring says so
+        # A docstring alone is enough for a private default and for a group of commands.
+        on_purpose = not body and (node.name.startswith("_") or bool(node.decorator_list))
         if not on_purpose and all(ast.unparse(line) in {"pass", "..."} for line in body):
             found.append(f"{place}:{node.lineno}: {node.name} does nothing")
     return found

@@ -34,7 +34,7 @@ def grid(first: int = FIRST, last: int = LAST, weights: tuple[float, ...] = WEIG
 
 
 def random_episodes(seed: int, n: int = 300) -> Episodes:
-    """Early starters under left truncation, closings on the same day, on the truncation day, and open rows."""
+    """Left-truncated, same-day, open and ordinary rows."""
     rng = np.random.default_rng(seed)
     start = rng.integers(FIRST - 90, LAST + 1, n)
     length = np.where(rng.random(n) < 0.2, 0, rng.geometric(0.02, n))

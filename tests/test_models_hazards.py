@@ -80,7 +80,7 @@ def rates(found: Episodes, edges: tuple[int, ...]) -> tuple[Any, Any, Any]:
 
 @pytest.mark.parametrize("cause", [1, 2])
 def test_events_over_exposure_is_lifelines_piecewise_exponential(cause: int) -> None:
-    """With weights of 1 the day of age ``a`` is the time from a - 1/2 to a + 1/2; same-day closings last 1/4."""
+    """With weights of 1 day a of age is the time from a - 1/2 to a + 1/2; a same-day closing lasts 1/4."""
     from lifelines import PiecewiseExponentialFitter
 
     found = Companies(1, 900).as_days()
@@ -127,16 +127,16 @@ def test_incidence_agrees_with_aalen_johansen_under_censoring_and_truncation() -
         np.testing.assert_allclose(ours[cause - 1], incidence(HAZARDS, EDGES, ages)[cause - 1], atol=0.022)
 
 
-def test_ignoring_truncation_would_be_seen() -> None:
-    """The same data read as if every deal had been watched from its creation: old deals look immortal."""
+def test_survivors_read_as_if_always_watched_look_immortal() -> None:
+    """Why entry counts: without it the ages before the data begin are exposure without any event."""
     found = Companies(3, 6_000).as_days()
-    wrong = Episodes(found.start, np.maximum(found.start, FIRST - 120), found.stop, found.outcome)
-    wide = TimeGrid(Calendar(), FIRST - 200, FIRST + SPAN, (1.0,) * 7)
-    cells = hazard_cells(wrong, wide, EDGES)
-    truth = HAZARDS.sum()
-    right = rates(found, EDGES)[2].sum()
-    assert cells.exposure.sum() > right * 1.02
-    assert truth > 0
+    naive = Episodes(found.start, found.start, found.stop, found.outcome)
+    wide = TimeGrid(Calendar(), FIRST - 130, FIRST + SPAN, (1.0,) * 7)
+    cells = hazard_cells(naive, wide, EDGES)
+    exposure = np.bincount(cells.codes["age"], cells.exposure)
+    right = rates(found, EDGES)[2]
+    assert (exposure[:3] > right[:3] * 1.01).all()
+    assert exposure[3] == pytest.approx(right[3], rel=0.01)  # nobody was older than 120 days at the start
 
 
 @pytest.mark.parametrize("hazard", [0.03, 0.08, 0.3])
@@ -221,5 +221,7 @@ def test_steps_between_age_bands_are_even_on_a_log_scale_with_mean_one() -> None
     assert np.mean(widths) == pytest.approx(1.0)
     # By hand for two steps: middles 4, 19.5, 31 * 1.3 + 1 = 41.3, on log(1 + age / 7).
     first, second = np.diff(np.log1p(np.array([4.0, 19.5, 41.3]) / 7.0))
-    assert age_widths((0, 8, 31)) == pytest.approx((2 * first / (first + second), 2 * second / (first + second)))
+    assert age_widths((0, 8, 31)) == pytest.approx(
+        (2 * first / (first + second), 2 * second / (first + second))
+    )
     assert age_widths((0,)) is None

@@ -10,7 +10,7 @@ import pandas as pd
 
 from quotacast.engine.answer import Answer, Field
 from quotacast.engine.answers.quantiles import DEFAULT_QUANTILES, quantile_fields, quantiles
-from quotacast.engine.metrics import METRICS, Series, metric, series
+from quotacast.engine.metrics import METRICS, Floats, Series, metric, series
 from quotacast.engine.paths import Paths
 from quotacast.engine.quota import Scope
 from quotacast.models.periods import Period
@@ -60,7 +60,7 @@ def forecast(
     return Answer("forecast", table, fields, _words(table, percents), summary, provenance, "fan")
 
 
-def _components(name: str, found: Series) -> list[tuple[str, np.ndarray]]:  # type: ignore[type-arg]
+def _components(name: str, found: Series) -> list[tuple[str, Floats]]:
     total = found.total[np.isfinite(found.total)]
     if found.open is None or found.new is None:
         return [("total", total)]

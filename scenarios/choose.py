@@ -1,0 +1,133 @@
+"""What was asked for, among what there is: scopes, metrics, kinds of period, quotas.
+
+Every check here needs nothing that takes long, so a typing error is told before a fit begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from difflib import get_close_matches
+
+from quotacast.engine.metrics import METRICS, metric
+from quotacast.engine.quota import ACTIVITY, SCOPE_KINDS, Quota, Scope
+from quotacast.errors import PlanError
+from quotacast.models.periods import KINDS, Calendar
+
+#: So many names are listed in a message.
+_LISTED = 8
+
+
+def select_scopes(all_scopes: Sequence[Scope], wanted: Sequence[str]) -> tuple[Scope, ...]:
+    """Scopes asked for: ``company``, ``team``, ``rep`` (all of them), ``team:north``, ``rep:r07``.
+
+    Raises
+    ------
+    PlanError
+        With every one that does not exist.
+    """
+    if not wanted:
+        return tuple(all_scopes)
+    chosen: list[Scope] = []
+    problems: list[str] = []
+    for text in wanted:
+        if text in SCOPE_KINDS[1:]:
+            chosen += [s for s in all_scopes if s.kind == text]
+            continue
+        try:
+            scope = Scope.parse(text)
+        except PlanError as error:
+            problems += [f"--scope {text}: {problem}" for problem in error.problems]
+            continue
+        if scope not in all_scopes:
+            problems.append(f"--scope {text}: {unknown_scope(scope, all_scopes)}")
+        chosen.append(scope)
+    if problems:
+        raise PlanError(problems)
+    return tuple(dict.fromkeys(chosen))
+
+
+def unknown_scope(scope: Scope, known: Iterable[Scope]) -> str:
+    """What to say about a scope that does not exist."""
+    return f"there is no {scope.kind} {scope.id!r}" + hint(
+        scope.id, sorted(s.id for s in known if s.kind == scope.kind)
+    )
+
+
+def hint(name: str, known: Collection[str]) -> str:
+    """The name that was probably meant, or those that there are."""
+    near = get_close_matches(name, known, n=1)
+    if near:
+        return f", did you mean {near[0]}?"
+    listed = list(known)
+    more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+    return f"; there are {', '.join(listed[:_LISTED]) or 'none'}{more}"
+
+
+def select_metrics(wanted: Sequence[str]) -> tuple[str, ...]:
+    """Metrics asked for, or all of them.
+
+    Raises
+    ------
+    PlanError
+        With every one that is unknown or cannot be answered.
+    """
+    problems: list[str] = []
+    for name in wanted:
+        try:
+            metric(name)
+        except PlanError as error:
+            near = get_close_matches(name, METRICS, n=1)
+            meant = f"; did you mean {near[0]}?" if near and not name.startswith(ACTIVITY) else ""
+            problems += [f"--metric {name}: {problem}{meant}" for problem in error.problems]
+    if problems:
+        raise PlanError(problems)
+    return tuple(dict.fromkeys(wanted)) or tuple(METRICS)
+
+
+def check_by(kind: str | None) -> str | None:
+    """A kind of period, or an error that lists them."""
+    if kind is not None and kind not in KINDS:
+        near = get_close_matches(kind, KINDS, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise PlanError(f"--by {kind}: wanted one of {', '.join(KINDS)}{meant}")
+    return kind
+
+
+def check_quota_scopes(quotas: Iterable[Quota], known: Sequence[Scope]) -> None:
+    """Refuse quotas for reps and teams that do not exist.
+
+    Raises
+    ------
+    PlanError
+        With one problem per scope, naming the first place where it stands and how often it does.
+    """
+    there = frozenset(known)
+    places: dict[Scope, list[str]] = {}
+    for quota in quotas:
+        if quota.scope not in there:
+            places.setdefault(quota.scope, []).append(quota.origin)
+    if places:
+        raise PlanError(
+            f"{at[0]}{f' and {len(at) - 1} more' if len(at) > 1 else ''}: a quota for {scope}, but "
+            f"{unknown_scope(scope, known)}"
+            for scope, at in places.items()
+        )
+
+
+def select_quotas(
+    quotas: Sequence[Quota],
+    scopes: Sequence[str],
+    metrics: Sequence[str],
+    kind: str | None,
+    calendar: Calendar,
+) -> tuple[Quota, ...]:
+    """Quotas for the scopes, metrics and kind of period asked for."""
+    known = tuple(dict.fromkeys(q.scope for q in quotas))
+    wanted = set(select_scopes(known, scopes))
+    return tuple(
+        q
+        for q in quotas
+        if q.scope in wanted
+        and (not metrics or q.metric in metrics)
+        and (kind is None or calendar.parse(q.period).kind == kind)
+    )
