@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 GROUPS = {
     "Start": ("example", "import", "check"),
     "Answer": ("plan", "forecast", "quotas"),
-    "Trust": ("report", "fit"),
+    "Trust": ("backtest", "report", "fit"),
 }
 
 
@@ -127,14 +127,15 @@ def _progress(quiet: bool) -> Iterator[Callable[[str, float], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description:<12}"), BarColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description:<22}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         tasks: dict[str, Any] = {}
 
         def tell(what: str, share: float) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=1.0)
-            bars.update(tasks[what], completed=share)
+            kind = what.partition(":")[0]
+            if kind not in tasks:
+                tasks[kind] = bars.add_task(what, total=1.0)
+            bars.update(tasks[kind], completed=share, description=what)
 
         yield tell
 
@@ -148,10 +149,9 @@ def _run(source: Path | None, options: dict[str, Any], told: Callable[[str, floa
     return Run(plan, options["method"] or DEFAULT_METHOD, options["force"], told)
 
 
-def _show(answer: Answer, form: str, out: Path | None, shown: Answer | None = None) -> None:
-    """Print or write an answer; a terminal table may show less than the files hold."""
+def _show(answer: Answer, form: str, out: Path | None, shown: Callable[[Answer, int], str]) -> None:
+    """Print or write an answer; what a terminal shows may be less than the files hold."""
     from quotacast.engine.reports.files import as_csv, as_json, write
-    from quotacast.engine.reports.table import as_table
 
     if out is not None:
         write(answer, out)
@@ -161,7 +161,7 @@ def _show(answer: Answer, form: str, out: Path | None, shown: Answer | None = No
     elif form == "csv":
         click.echo(as_csv(answer), nl=False)
     else:
-        click.echo(as_table(shown or answer, width=_width()))
+        click.echo(shown(answer, _width()))
 
 
 def _width() -> int:
@@ -170,18 +170,28 @@ def _width() -> int:
     return max(60, min(shutil.get_terminal_size((80, 24)).columns, 160))
 
 
-def _wide(answer: Answer, scopes: tuple[str, ...]) -> Answer:
-    """What a terminal shows: company and teams, unless scopes were asked for or reps are all there is."""
-    from dataclasses import replace
+def _refuse_out(out: Path | None, endings: tuple[str, ...] = ()) -> None:
+    """Say before anything long begins that a file cannot be written."""
+    if out is None:
+        return
+    from quotacast.engine.reports.files import WRITERS
 
-    if scopes or "scope" not in answer.rows:
-        return answer
-    rows = answer.rows[answer.rows["scope"] != "rep"]
-    left = len(answer.rows) - len(rows)
-    if rows.empty or not left:
-        return answer
-    words = f"{answer.words} {left:,} rows of reps are not shown: --scope rep, --format json or --out."
-    return replace(answer, rows=rows, words=words)
+    wanted, problems = endings or tuple(WRITERS), []
+    if out.suffix.lower() not in wanted:
+        came = out.suffix or "(none)"
+        problems.append(f"--out {out}: the ending {came!r} arrived, wanted one of {', '.join(wanted)}")
+    if not out.absolute().parent.is_dir():
+        problems.append(f"--out {out}: there is no folder {out.parent}; create it or choose another")
+    if out.is_dir():
+        problems.append(f"--out {out}: is a folder; name a file in it")
+    if problems:
+        raise PlanError(problems)
+
+
+def _notes(notes: Iterable[str]) -> None:
+    """What must be said beside an answer: on stderr, so that stdout stays the answer."""
+    for note in notes:
+        click.echo(f"Note: {note}", err=True)
 
 
 # -- start -------------------------------------------------------------------------------------------------
@@ -261,8 +271,10 @@ def check(source: Path | None, as_of: date | None, form: str, out: Path | None) 
     from quotacast.engine.answers.quality import data_quality
     from quotacast.models.history.rejected import write_rejected
     from quotacast.scenarios.run import find_plan, read, versions
+    from quotacast.scenarios.views import check_lines
 
-    plan = find_plan(source)
+    _refuse_out(out)
+    plan = find_plan(source, as_of=as_of)
     history = read(plan.data_folder, as_of=as_of or plan.as_of, currency=plan.currency)
     provenance = {
         "data_fingerprint": history.fingerprint,
@@ -270,14 +282,21 @@ def check(source: Path | None, as_of: date | None, form: str, out: Path | None) 
         "currency": history.currency,
         "versions": versions(),
     }
-    _show(data_quality(history, provenance), form, out)
+    found = data_quality(history, provenance)
+    _show(found, form, out, lambda answer, width: "\n".join(check_lines(answer, width)))
     if len(history.rejected):
         place = plan.home / ".quotacast" / "rejected.csv"
         place.parent.mkdir(parents=True, exist_ok=True)
         write_rejected(history, place)
         click.echo(f"Rejected rows and reasons: {place}", err=True)
     if form == "table" and out is None:
-        click.echo(f"Next     quotacast plan {source or ''}".rstrip())
+        click.echo(f"\nNext     quotacast plan {_planned(source)}".rstrip())
+
+
+def _planned(source: Path | None) -> Path | str:
+    """The plan file inside a folder where there is one, so that nobody overlooks it."""
+    inside = source / "plan.toml" if source else None
+    return inside if inside and inside.is_file() else source or ""
 
 
 # -- answer ------------------------------------------------------------------------------------------------
@@ -305,7 +324,8 @@ def plan(source: Path | None, quiet: bool, **options: Any) -> None:
     save(found.page, place)
     for line in found.screen:
         click.echo(line)
-    click.echo(f"Next     quotacast quotas {source or ''}".rstrip())
+    following = "quotas" if len(found.quotas.rows) else "forecast"
+    click.echo(f"Next     quotacast {following} {source or ''}".rstrip())
     click.echo(f"Page     {place}")
 
 
@@ -336,29 +356,21 @@ def forecast(
     Example: quotacast forecast demo/plan.toml --metric bookings --by quarter
     """
     from quotacast.engine.answers.forecast import forecast as answer
-    from quotacast.engine.metrics import METRICS
-    from quotacast.engine.metrics import metric as known
-    from quotacast.scenarios.run import check_by, select_scopes
+    from quotacast.engine.reports.table import as_table
+    from quotacast.scenarios.choose import check_by, select_metrics, select_scopes
+    from quotacast.scenarios.views import forecast_view
 
-    kind = check_by(by)
-    names = [known(name).name for name in metric] or list(METRICS)
+    _refuse_out(out)
+    kind, names = check_by(by), select_metrics(metric)
     with _progress(quiet) as told:
         run = _run(source, options, told)
+        select_scopes(run.scopes, scope)  # a typing error is told before the fit
         periods = run.periods(kind)
         paths = run.paths(periods)
         scopes = select_scopes(paths.scopes(), scope)
         found = answer(paths, names, scopes, periods, run.provenance(), quantiles)
-    shown = _totals(_wide(found, scope)) if not metric else _wide(found, scope)
-    _show(found, form, out, shown)
-
-
-def _totals(answer: Answer) -> Answer:
-    """Without a chosen metric a terminal shows the company's bookings; files hold everything."""
-    from dataclasses import replace
-
-    rows = answer.rows[(answer.rows["metric"] == "bookings") & (answer.rows["scope"] == "company")]
-    words = f"{answer.words} Shown: bookings of the company; choose with --metric and --scope."
-    return replace(answer, rows=rows, words=words)
+    _show(found, form, out, lambda whole, width: as_table(forecast_view(whole, scope, metric), width=width))
+    _notes(run.plan_notes)
 
 
 @main.command()
@@ -383,16 +395,18 @@ def quotas(
     Example: quotacast quotas demo/plan.toml --scope rep --metric bookings
     """
     from quotacast.engine.answers.attainability import attainability
-    from quotacast.engine.metrics import metric as known
+    from quotacast.engine.reports.table import as_table
+    from quotacast.scenarios.choose import check_by, select_metrics, select_quotas, select_scopes
     from quotacast.scenarios.quotafile import read_quotas
-    from quotacast.scenarios.run import check_by, select_quotas
+    from quotacast.scenarios.views import quota_view
 
-    kind = check_by(by)
-    names = [known(name).name for name in metric]
+    _refuse_out(out)
+    kind, names = check_by(by), select_metrics(metric)
     with _progress(quiet) as told:
         run = _run(source, options, told)
         candidates = read_quotas(file, calendar=run.plan.calendar) if file else ()
         chosen, notes = run.quotas(candidates)
+        select_scopes(run.scopes, scope)
         chosen = select_quotas(chosen, scope, names, kind, run.plan.calendar)
         if not chosen:
             raise PlanError(
@@ -401,9 +415,8 @@ def quotas(
             )
         paths = run.paths([run.plan.calendar.parse(q.period) for q in chosen])
         found = attainability(paths, chosen, run.plan.calendar, run.provenance(), quantiles)
-    _show(found, form, out, _wide(found, scope))
-    for note in notes:
-        click.echo(f"Note: {note}", err=True)
+    _show(found, form, out, lambda whole, width: as_table(quota_view(whole, scope), width=width))
+    _notes((*notes, *run.plan_notes))
 
 
 # -- trust -------------------------------------------------------------------------------------------------
@@ -424,6 +437,7 @@ def report(source: Path | None, out: Path, quiet: bool, **options: Any) -> None:
     from quotacast.engine.reports.files import save
     from quotacast.scenarios.overview import overview
 
+    _refuse_out(out, (".html",))
     with _progress(quiet) as told:
         found = overview(_run(source, options, told))
     save(found.page, out)

@@ -93,10 +93,10 @@ def value_world(deals: int, seed: int) -> tuple[Declaration, Cells]:
     cells = 500
     codes = {k: rng.integers(0, size, cells).astype(np.int32) for k, size in sizes.items()}
     eta = predictor(declaration, codes, simulated_effects(declaration, 9.0, rng))
-    n = rng.poisson(deals / cells, cells) + 1.0
-    squares = rng.chisquare(np.maximum(n - 1, 1e-9))
-    mean = (eta + rng.standard_normal(cells) / np.sqrt(n)).astype(np.float64)
-    return declaration, Cells(mean, n, codes, squares)
+    count = rng.poisson(deals / cells, cells).astype(np.float64) + 1.0
+    squares = np.where(count > 1, rng.chisquare(np.maximum(count - 1.0, 1.0)), 0.0)
+    mean = rng.normal(eta, 1.0 / np.sqrt(count))
+    return declaration, Cells(mean, count, codes, squares)
 
 
 WORLDS: dict[str, Callable[[], tuple[Declaration, Cells]]] = {

@@ -45,8 +45,9 @@ AMOUNT_BANDS = 4
 PLAUSIBLE_TIMES = 2.0
 #: Residuals kept for the bootstrap; more are thinned at even ranks, which keeps the tail.
 RESIDUALS = 4096
-#: Quarters behind which a rep's or segment's mean has no say are pooled anyway; days between snapshots
-#: of open deals from which final / quoted is learned.
+#: Days after the creation within which an amount counts as known at creation.
+QUOTED_WITHIN = 7
+#: Days between the snapshots of open deals from which final / quoted is learned.
 SNAPSHOT_DAYS = 30
 
 
@@ -89,7 +90,8 @@ def read_quotes(history: History) -> Quotes:
     final = deals["amount"].to_numpy(dtype=float)
     status = deals["status"].to_numpy(dtype=object)
     trail = _amount_trail(history)
-    first = trail.groupby("row")["amount"].first().reindex(range(len(deals))).to_numpy(dtype=float)
+    opening = trail[trail["day"] <= day_number(deals["created_on"])[trail["row"]] + QUOTED_WITHIN]
+    first = opening.groupby("row")["amount"].first().reindex(range(len(deals))).to_numpy(dtype=float)
     at_creation = np.where(np.isfinite(first), first, np.where(status == "won", np.nan, final))
     unfinished = status != "won"
     known = np.isfinite(at_creation) & (at_creation > 0)
@@ -117,6 +119,12 @@ def _amount_trail(history: History) -> pd.DataFrame:
         }
     ).dropna()
     trail["row"] = trail["row"].astype(int)
+    deals = history.opportunities
+    closed = np.where(deals["closed_on"].notna(), day_number(deals["closed_on"]), np.iinfo(np.int64).max)
+    created = day_number(deals["created_on"])
+    # what is written on the day of the close is the outcome; a deal that closes at once keeps its quote
+    before = (trail["day"] < closed[trail["row"]]) | (closed == created)[trail["row"]]
+    trail = trail[before]
     return trail.sort_values(["row", "day"], kind="stable")
 
 

@@ -68,7 +68,7 @@ class Episodes:
         )
 
     def observed_from(self, day: int) -> Episodes:
-        """Left-truncate at ``day``: what ended before is unseen, the rest enters at that day at the earliest."""
+        """Left-truncate at ``day``: what ended before is unseen, the rest enters then at the earliest."""
         entered = replace(self, entry=np.maximum(self.entry, day))
         return entered.where(entered.stop >= entered.entry)
 

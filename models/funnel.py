@@ -175,17 +175,19 @@ def prepare(history: History, calendar: Calendar) -> Prepared:
 
 
 def _refuse_empty(history: History, created: Ints, as_of: int) -> None:
-    status = history.opportunities["status"]
-    problems = [
-        f"opportunities: no {state} opportunity by {history.as_of_date}; at least one is needed to "
-        f"learn how deals are {state}: {mend}"
-        for state, mend in (("won", "check the column status"), ("lost", ""))
-        if state == "won" and not (status == state).any()
-    ]
-    if not len(created) or as_of - int(created.min()) < SHORTEST:
+    deals = history.opportunities
+    problems = []
+    if not (deals["status"] == "won").any():
         problems.append(
-            f"opportunities: history from {history.opportunities['created_on'].min():%Y-%m-%d} to "
-            f"{history.as_of_date} is shorter than {SHORTEST} days: give a longer history"
+            f"opportunities: no won opportunity by {history.as_of_date}; at least one is needed to learn "
+            "how deals are won: check the column status"
+        )
+    if not len(created):
+        problems.append("opportunities: the table is empty; give at least a few weeks of deals")
+    elif as_of - int(created.min()) < SHORTEST:
+        problems.append(
+            f"opportunities: history from {deals['created_on'].min():%Y-%m-%d} to {history.as_of_date} is "
+            f"shorter than {SHORTEST} days: give a longer history"
         )
     if problems:
         raise DataError(problems)
@@ -205,12 +207,14 @@ def _notes(
     notes = []
     if entry is not None:
         notes.append(
-            f"The data hold only deals that were still open on {entry:%d %b %Y}: rates are learned from then on."
+            f"The data hold only deals still open on {entry:%d %b %Y}: rates are learned from then on."
         )
     if people.gone_silent:
         notes.append(
-            f"Taken as gone, having fallen silent: {', '.join(people.gone_silent)} (set left_on in reps to decide)."
+            f"Taken as gone, having fallen silent: {', '.join(people.gone_silent)} (left_on decides)."
         )
+    if people.after_leaving:
+        notes.append(f"Opportunities created after the rep's last day: {', '.join(people.after_leaving)}.")
     if len(people.reps) == 1:
         notes.append("One rep: there is no comparison between reps.")
     if not (history.opportunities["status"] == "lost").any():
@@ -220,7 +224,7 @@ def _notes(
     notes.append(
         "Deal values: quotes known at creation enter the odds."
         if quotes.basis == "created"
-        else "Deal values are learned from wins; amounts of lost and open deals at creation are not known well enough."
+        else "Deal values are learned from wins: amounts at creation are not known well enough."
     )
     if segment.column:
         notes.append(f"Segments come from the column {segment.column}: {', '.join(segment.levels)}.")

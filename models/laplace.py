@@ -19,7 +19,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +75,43 @@ def fit_laplace(declaration: Declaration, cells: Cells, *, draws: int = 1000, se
     FitError
         If no mode is found.
     """
+    with _one_blas_thread():
+        return _fit(declaration, cells, draws, seed)
+
+
+class _OneBlasThread:
+    """BLAS kept to one thread while any fit runs.
+
+    The matrices are too small to share out: on two busy cores a fit with BLAS' own threads took fifty times
+    as long. Fits in several threads share the limit; the last one out restores what was there.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running = 0
+        self._limit: Any = None
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        from threadpoolctl import threadpool_limits
+
+        with self._lock:
+            if self._running == 0:
+                self._limit = threadpool_limits(limits=1, user_api="blas")
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
+                if self._running == 0:
+                    self._limit.restore_original_limits()
+
+
+_one_blas_thread = _OneBlasThread()
+
+
+def _fit(declaration: Declaration, cells: Cells, draws: int, seed: int) -> Posterior:
     problem = Problem(declaration, cells)
     mode = find_mode(problem)
     proposal = split_t(problem, mode)

@@ -21,8 +21,8 @@ TENURED = 10_000
 #: A rep without a hiring date counts as newly hired where the first deal comes this long after the
 #: data begin.
 NEW_AFTER = 91
-#: A rep without a leaving date counts as gone after a silence in which this many creations were due.
-SILENT_CREATIONS = 8.0
+#: A rep without a leaving date counts as gone after a silence that would come about this rarely.
+SILENCE = 1e-3
 
 FAR = np.int64(10**6)
 
@@ -43,6 +43,8 @@ class Employment:
         Day from which tenure counts; far in the past where the rep was there before the data.
     gone_silent : tuple of str
         Reps taken as gone because they fell silent, to be said aloud.
+    after_leaving : tuple of str
+        Reps with opportunities created after their last day; that day was moved to the last of them.
     """
 
     reps: tuple[str, ...]
@@ -51,6 +53,7 @@ class Employment:
     stop: Ints
     hired: Ints
     gone_silent: tuple[str, ...]
+    after_leaving: tuple[str, ...] = ()
 
     def index(self) -> dict[str, int]:
         """Position of every rep."""
@@ -78,9 +81,10 @@ def creators(history: History) -> NDArray[np.object_]:
 def employment(history: History, first: int, last: int) -> Employment:
     """Employment spells as far as the history tells, for days ``first`` to ``last``.
 
-    A rep without a hiring date starts with the first opportunity; without a leaving date the rep is at
-    work unless silent for so long that ``SILENT_CREATIONS`` opportunities would have been due at the
-    rep's own rate.
+    A rep without a hiring date was there from the beginning, or, where the first opportunity comes late,
+    starts one mean gap before it (to start with it would make that event certain). Without a leaving date
+    the rep is at work unless a silence of that length has a predictive probability below ``SILENCE``:
+    with n opportunities in T days and a flat prior on the rate, (T / (T + silence)) ** (n - 1).
     """
     created = pd.DataFrame(
         {
@@ -99,13 +103,18 @@ def employment(history: History, first: int, last: int) -> Employment:
     latest = table["max"].fillna(first).to_numpy(dtype=np.int64)
     count = table["count"].fillna(0).to_numpy(dtype=float)
 
-    guess = np.where(earliest - first > NEW_AFTER, earliest, first - TENURED)
-    origin = np.where(known_hire, hired, guess)
-    start = np.clip(np.where(known_hire, np.minimum(hired, earliest), earliest), first, None)
-    rate = count / np.maximum(latest - start + 1, 1)
-    silent = ~known_left & (count > 0) & ((last - latest) * rate > SILENT_CREATIONS)
+    span = np.maximum(latest - earliest + 1, 1)
+    gap = np.minimum(span / np.maximum(count - 1, 1), NEW_AFTER).astype(np.int64)
+    newcomer = earliest - first > NEW_AFTER
+    began = np.where(newcomer, earliest - gap, first)
+    origin = np.where(known_hire, hired, np.where(newcomer, began, first - TENURED))
+    start = np.clip(np.where(known_hire, np.minimum(hired, earliest), began), first, None)
+    chance = (span / (span + np.maximum(last - latest, 0))) ** np.maximum(count - 1, 0)
+    silent = ~known_left & (count > 0) & (chance < SILENCE)
     absent = ~known_left & ~known_hire & (count == 0)
-    stop = np.where(known_left, left - 1, np.where(silent, latest, np.where(absent, start - 1, FAR)))
+    late = known_left & (count > 0) & (latest > left - 1)
+    gone = np.where(known_left, np.where(late, latest, left - 1), FAR)
+    stop = np.where(silent, latest, np.where(absent, start - 1, gone))
     days = np.full(len(reps), np.datetime64(int(last), "D"))
     team = history.team_on(np.asarray(reps, dtype=object), days) if reps else np.empty(0, dtype=object)
     return Employment(
@@ -114,5 +123,6 @@ def employment(history: History, first: int, last: int) -> Employment:
         start.astype(np.int64),
         stop.astype(np.int64),
         origin.astype(np.int64),
-        tuple(rep for rep, gone in zip(reps, silent, strict=True) if gone),
+        tuple(rep for rep, found in zip(reps, silent, strict=True) if found),
+        tuple(rep for rep, found in zip(reps, late, strict=True) if found),
     )

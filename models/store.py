@@ -42,16 +42,28 @@ def new_folder(target: Path) -> Iterator[Path]:
             if file.is_file():
                 _sync(file)
         if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-            target.rename(old / "was")
-            work.rename(target)
-            shutil.rmtree(old)
+            _replace_folder(target, work)
         else:
             work.rename(target)
         _sync(target.parent)
     finally:
         if work.exists():
             shutil.rmtree(work)
+
+
+def _replace_folder(target: Path, work: Path) -> None:
+    """Swap two folders; the older one is back in its place if the swap fails half-way."""
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    try:
+        target.rename(old / "was")
+        try:
+            work.rename(target)
+        except OSError:
+            (old / "was").rename(target)
+            raise
+    finally:
+        if target.exists():
+            shutil.rmtree(old)
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -90,11 +102,11 @@ def load_fit(folder: Path, names: tuple[str, ...], key: str) -> dict[str, Poster
     """Posteriors stored under this key, or None where there is no whole fit."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if manifest.get("key") != key or any(not (folder / f"{name}.nc").is_file() for name in names):
-        return None
-    return {name: _read_netcdf(folder / f"{name}.nc", manifest["diagnostics"][name]) for name in names}
+        if manifest["key"] != key:
+            return None
+        return {name: _read_netcdf(folder / f"{name}.nc", manifest["diagnostics"][name]) for name in names}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # absent, cut off or not ours: fitting again mends it
 
 
 def _write_netcdf(path: Path, posterior: Posterior) -> None:

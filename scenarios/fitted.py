@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from quotacast.engine.reports.units import clean
 from quotacast.models import store
 from quotacast.models.funnel import MODELS
+from quotacast.scenarios.lines import packed
 from quotacast.scenarios.run import Run
 
 
@@ -20,14 +22,28 @@ def _lines(run: Run, reused: bool) -> Iterator[str]:
     yield "The stored fit still holds: nothing changed." if reused else "Fitted."
     declared = funnel.prepared.declared()
     yield f"{'model':<9}{'family':<12}{'cells':>8}{'effects':>9}   diagnostics"
-    for name, values in funnel.diagnostics().items():
-        declaration, cells = declared[name]
+    for which, values in funnel.diagnostics().items():
+        declaration, cells = declared[which]
         effects = sum(t.size for t in declaration.terms)
-        said = " ".join(f"{k} {v}" for k, v in values.items() if k in _SHOWN)
-        yield f"{name:<9}{declaration.family:<12}{len(cells):>8,}{effects:>9,}   {said}"
+        front = f"{which:<9}{declaration.family:<12}{len(cells):>8,}{effects:>9,}   "
+        said = [f"{_SHOWN[k]} {_short(v)}" for k, v in values.items() if k in _SHOWN]
+        yield from packed(said, label=front, indent=len(front))
     yield f"method {run.method}, {funnel.draws:,} posterior draws, in {run.fit_folder.name}"
     for note in run.notes:
-        yield f"Note: {note}"
+        yield from packed([clean(note)], label="Note")
 
 
-_SHOWN = ("rhat", "ess", "divergences", "khat", "check_total_p", "check_months_in_90", "check_mean_gap_sd")
+def _short(value: float | int | str | bool) -> str:
+    return f"{value:,.3g}" if isinstance(value, float) else str(value)
+
+
+#: Diagnostics that are printed, and how they are called there.
+_SHOWN = {
+    "rhat": "R-hat",
+    "ess": "ESS",
+    "divergences": "divergences",
+    "khat": "k-hat",
+    "check_total_p": "p of total",
+    "check_months_in_90": "months in 90%",
+    "check_mean_gap_sd": "gap of means (sd)",
+}

@@ -29,13 +29,16 @@ from quotacast.models.funnel import (
     require_trust,
 )
 from quotacast.models.history.history import History
-from quotacast.models.periods import KINDS, Calendar, Period
+from quotacast.models.periods import Period
 from quotacast.models.timegrid import day_number
+from quotacast.scenarios.choose import check_quota_scopes
 from quotacast.scenarios.plan import Plan, default_plan, load_plan
 
 DEFAULT_METHOD: Method = "nuts"
 #: Posterior draws of a fit.
 FIT_DRAWS = 2000
+#: An as-of date so many days after the last record is taken for a slip: silence would count as no sales.
+LONGEST_SILENCE = 92
 _VERSIONS = ("quotacast", "numpy", "scipy", "pandas", "numba", "pymc", "nutpie")
 
 Told = Callable[[str, float], None]
@@ -86,10 +89,38 @@ def _import_once(file: Path) -> Path:
 
 
 def read(folder: Path, *, as_of: date | None = None, currency: str | None = None) -> History:
-    """Read a data folder."""
+    """Read a data folder.
+
+    Raises
+    ------
+    DataError
+        With everything that is wrong in the files.
+    PlanError
+        If the as-of date is long after the last record.
+    """
     from quotacast.models.history.read import read_history
 
-    return read_history(folder, as_of=as_of, currency=currency)
+    found = read_history(folder, as_of=as_of, currency=currency)
+    if as_of is not None:
+        _refuse_silence(found, as_of)
+    return found
+
+
+def _refuse_silence(history: History, as_of: date) -> None:
+    """The days between the last record and the as-of date count as days on which nothing happened."""
+    columns = (
+        (history.opportunities, ("created_on", "closed_on")),
+        (history.leads, ("created_on", "closed_on")),
+        (history.stages, ("entered_on",)),
+        (history.activities, ("done_on",)),
+    )
+    days = [table[name].max() for table, names in columns for name in names]
+    last = max(day for day in days if day == day).date()
+    if (as_of - last).days > LONGEST_SILENCE:
+        raise PlanError(
+            f"as_of: {as_of} is {(as_of - last).days:,} days after the last record of the data ({last}), and "
+            "they would count as days without sales: take an earlier day, or export the data anew"
+        )
 
 
 @dataclass(frozen=True)
@@ -126,6 +157,20 @@ class Run:
         teams = [str(t) for t in self.history.reps["team"].dropna().unique()]
         said = self.plan.check_against(known, as_of=self.history.as_of_date, teams=teams)
         return (*self.plan.notes, *said, *self._prepared.notes)
+
+    @property
+    def plan_notes(self) -> tuple[str, ...]:
+        """Those of the notes that are about the plan rather than about the models."""
+        return tuple(note for note in self.notes if note not in self._prepared.notes)
+
+    @cached_property
+    def scopes(self) -> tuple[Scope, ...]:
+        """Company, teams and reps that a quota may be for, hires and former reps included."""
+        people, hires = self._people, self.drivers.hires
+        teams = {*people.team, *self.history.reps["team"].dropna(), *(hire.team for hire in hires)}
+        reps = {*people.reps, *self.history.reps["rep_id"], *(hire.rep_id for hire in hires)}
+        named = [Scope("team", str(t)) for t in sorted(teams)] + [Scope("rep", str(r)) for r in sorted(reps)]
+        return (Scope("company"), *named)
 
     @cached_property
     def _prepared(self) -> Any:
@@ -172,12 +217,13 @@ class Run:
         self.notes  # noqa: B018  the plan must fit the data before anything long begins
         stored = store.load_fit(self.fit_folder, MODELS, self.fit_key)
         if stored is None:
+            self.told("fitting", 0.0)
             found = fit(
                 self._prepared,
                 method=self.method,
                 draws=FIT_DRAWS,
                 seed=self.plan.seed,
-                told=lambda name, share: self.told("fitting", share),
+                told=lambda name, share: self.told(f"fitting: {name} done", share),
             )
             store.save_fit(self.fit_folder, found.posteriors, {"key": self.fit_key, **self._manifest()})
         else:
@@ -234,8 +280,15 @@ class Run:
         """Quotas to be judged, and what must be said about those that are not.
 
         Candidates given for this call come first, then the plan's, then those of the data.
+
+        Raises
+        ------
+        PlanError
+            If one is for a rep or team that does not exist.
         """
+        self.notes  # noqa: B018  raises with the places in the plan, which are better than ours
         chosen = tuple(candidates) or self._plan_quotas()
+        check_quota_scopes(chosen, self.scopes)
         kept, past, far, unknown = [], 0, 0, set()
         for quota in chosen:
             period = self.plan.calendar.parse(quota.period)
@@ -268,6 +321,10 @@ class Run:
 
     def provenance(self) -> dict[str, Any]:
         """Where an answer comes from."""
+        return dict(self._provenance)
+
+    @cached_property
+    def _provenance(self) -> dict[str, Any]:
         return {
             "plan": self.plan.name,
             "scenario": self.plan.scenario or "base",
@@ -295,55 +352,3 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "unknown"
-
-
-def select_scopes(all_scopes: Sequence[Scope], wanted: Sequence[str]) -> tuple[Scope, ...]:
-    """Scopes asked for: ``company``, ``team``, ``rep`` (all of them), ``team:north``, ``rep:r07``.
-
-    Raises
-    ------
-    PlanError
-        Where one does not exist.
-    """
-    if not wanted:
-        return tuple(all_scopes)
-    chosen: list[Scope] = []
-    problems = []
-    for text in wanted:
-        if text in ("team", "rep"):
-            chosen += [s for s in all_scopes if s.kind == text]
-            continue
-        scope = Scope.parse(text)
-        if scope not in all_scopes:
-            near = ", ".join(str(s) for s in all_scopes if s.kind == scope.kind)
-            problems.append(f"scope {text}: there is no such {scope.kind}; there are {near}")
-        chosen.append(scope)
-    if problems:
-        raise PlanError(problems)
-    return tuple(dict.fromkeys(chosen))
-
-
-def check_by(kind: str | None) -> str | None:
-    """A kind of period, or an error that lists them."""
-    if kind is not None and kind not in KINDS:
-        raise PlanError(f"--by {kind}: wanted one of {', '.join(KINDS)}")
-    return kind
-
-
-def select_quotas(
-    quotas: Sequence[Quota],
-    scopes: Sequence[str],
-    metrics: Sequence[str],
-    kind: str | None,
-    calendar: Calendar,
-) -> tuple[Quota, ...]:
-    """Quotas for the scopes, metrics and kind of period asked for."""
-    known = tuple(dict.fromkeys(q.scope for q in quotas))
-    wanted = set(select_scopes(known, scopes))
-    return tuple(
-        q
-        for q in quotas
-        if q.scope in wanted
-        and (not metrics or q.metric in metrics)
-        and (kind is None or calendar.parse(q.period).kind == kind)
-    )

@@ -151,7 +151,6 @@ def test_without_quotes_the_ratio_is_one(make_history: Make) -> None:
     assert quotes.new_ratio.tolist() == quotes.open_ratio.tolist() == [0.0]
 
 
-@pytest.mark.xfail(strict=True, reason="the closing entry of the trail is read as the quote at creation")
 def test_an_amount_first_written_at_the_close_is_no_quote(make_history: Make) -> None:
     rows = [
         deal(1, "2024-01-01", "won", "2024-03-15", 900.0),

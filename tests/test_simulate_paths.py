@@ -172,23 +172,37 @@ def test_means_agree_under_shocks_beyond_the_data() -> None:
         assert totals.std() > 0.02 * totals.mean()  # the draws differ by more than their deals
 
 
-def test_amounts_are_the_weighted_residuals_below_the_cap() -> None:
-    given = tables(funnel("won", draws=1), "won")
+def test_amounts_of_wins_are_the_weighted_residuals() -> None:
+    given = tables(funnel("won", draws=1, flat=True), "won")  # one centre for all segments and quarters
     t = given.fixed
-    drawn = run_blocks(given, 4000)
-    r, new = 1, 1
-    block = given.block(0, 1)
-    mix = np.diff(t["segment_mix"][0, r], prepend=0.0)
+    drawn = run_blocks(given, 5000)
     weights = np.diff(t["residual_shares"][0].astype(float), prepend=0.0)
-    centre = t["value_segment"][0][:, None] + block["value_rep"][0, r] + block["value_time"][0]
-    amount = np.minimum(np.exp(centre[..., None] + t["residual"]), t["largest"]) @ weights
-    lowest, highest = amount[mix > 0].min(), amount[mix > 0].max()
-    booked = drawn["won_cents"][:, r, :, new].sum() / drawn["won"][:, r, :, new].sum() / 100.0
+    cents = np.rint(100.0 * np.minimum(np.exp(t["value_segment"][0, 0] + t["residual"]), t["largest"]))
     kept = 1.0 - t["zero_share"][0]
-    assert lowest * kept * 0.97 < booked < highest * kept * 1.03
-    ones = drawn["won_cents"][drawn["won"] == 1]
-    assert ones.dtype == np.int64
-    assert ones.max() <= np.floor(t["largest"] * 100 + 0.5)
+    mean, square = kept * weights @ cents, kept * weights @ cents**2
+    wins = drawn["won"][..., 1].sum()
+    assert drawn["won_cents"].dtype == np.int64
+    assert abs(drawn["won_cents"][..., 1].sum() / wins - mean) < 4.0 * np.sqrt((square - mean**2) / wins)
+    single = drawn["won_cents"][..., 1][drawn["won"][..., 1] == 1]
+    assert np.isin(single, np.append(cents, 0)).all()
+
+
+def test_an_open_deal_books_its_quote_times_a_ratio() -> None:
+    known = prepared("created")
+    book = open_book(history("created"), known.people, known.segment, known.quotes)
+    row = int(np.flatnonzero(book.amount > 0)[2])
+    one = Book(
+        (book.ids[row],), **{f.name: getattr(book, f.name)[[row]] for f in dataclasses.fields(book)[1:]}
+    )
+    given = tables(funnel(draws=1), book=one)
+    booked = run_blocks(given, 3000)["won_cents"][..., 0].sum(axis=(1, 2))
+    wanted = np.rint(
+        100.0 * np.minimum(one.amount[0] * np.exp(given.fixed["open_ratio"]), given.fixed["largest"])
+    )
+    assert (booked > 0).sum() > 100
+    assert np.abs(booked[booked > 0, None] - wanted).min(axis=1).max() <= 1
+    error = wanted.std() / np.sqrt((booked > 0).sum())
+    assert abs(booked[booked > 0].mean() - wanted.mean()) < 4.0 * error
 
 
 def test_the_cap_holds() -> None:

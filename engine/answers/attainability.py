@@ -12,7 +12,7 @@ from quotacast.engine.answer import Answer, Field
 from quotacast.engine.answers.quantiles import DEFAULT_QUANTILES, quantile_fields, quantiles
 from quotacast.engine.metrics import METRICS, Series, metric, series
 from quotacast.engine.paths import Paths
-from quotacast.engine.quota import Quota
+from quotacast.engine.quota import SCOPE_KINDS, Quota
 from quotacast.models.periods import Calendar
 
 #: Below this share of draws in which a ratio is defined, odds are not meaningful.
@@ -54,6 +54,7 @@ def attainability(
         Quantiles of the metric to report, percent.
     """
     cache: dict[tuple[str, str, str], Series] = {}
+    quotas = in_order(quotas, calendar)
     rows = [_row(paths, quota, calendar, percents, cache) for quota in quotas]
     fields = (*FIELDS, *quantile_fields(percents), *TAIL)
     table = pd.DataFrame(rows, columns=[f.name for f in fields])
@@ -63,7 +64,25 @@ def attainability(
         "teams": dict(zip(paths.reps, paths.teams, strict=True)),
         "shares": _shares(paths, quotas, calendar, cache),
     }
-    return Answer("quotas", table, fields, _words(table), summary, provenance, "odds")
+    return Answer("quotas", table, fields, quota_words(table), summary, provenance, "odds")
+
+
+def in_order(quotas: Sequence[Quota], calendar: Calendar) -> list[Quota]:
+    """Quotas by metric, period (a year before its quarters), scope and set (as they came)."""
+    metrics = {name: at for at, name in enumerate(METRICS)}
+    sets = {name: at for at, name in enumerate(dict.fromkeys(q.set for q in quotas))}
+    periods = {label: calendar.parse(label) for label in dict.fromkeys(q.period for q in quotas)}
+    return sorted(
+        quotas,
+        key=lambda q: (
+            metrics.get(q.metric, len(metrics)),
+            periods[q.period].first,
+            -periods[q.period].last.toordinal(),
+            SCOPE_KINDS.index(q.scope.kind),
+            q.scope.id,
+            sets[q.set],
+        ),
+    )
 
 
 def _values(
@@ -133,13 +152,14 @@ def _shares(
     return out
 
 
-def _words(table: pd.DataFrame) -> str:
+def quota_words(table: pd.DataFrame) -> str:
+    """What the rows of odds say, in plain words."""
     known = table.dropna(subset=["p_attain"])
     if known.empty:
         return "No quota could be given odds."
     likely = int((known["p_attain"] >= 0.5).sum())
-    text = f"{likely} of {len(known)} quotas are reached in at least half of the simulated futures."
+    text = f"{likely:,} of {len(known):,} quotas are reached in at least half of the simulated futures."
     vague = len(table) - len(known)
     return text + (
-        f" {vague} are not meaningful: their metric is undefined in most futures." if vague else ""
+        f" {vague:,} are not meaningful: their metric is undefined in most futures." if vague else ""
     )

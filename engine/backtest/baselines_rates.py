@@ -211,6 +211,7 @@ def _quarter_rates(
     quarters = np.unique([quarter for quarter, _ in places], return_inverse=True)[1]
     pick = rng.random((draws, int(quarters.max()) + 1))
     examples = {s: _examples(past, s) for s in past.streams}
+    today = {s: _level_noise(past, s, draws, rng) for s in past.streams}
     known: dict[tuple[str, Scope], Floats] = {}
 
     def rates(stream: str, scope: Scope) -> Floats:
@@ -231,10 +232,16 @@ def _quarter_rates(
                 continue
             level, relative = levels[place]
             out[:, j] = level * relative[(pick[:, quarters[j]] * relative.size).astype(np.int64)]
-        known[key] = out * _present(past, scope)
+        known[key] = out * today[stream][:, None] * _present(past, scope)
         return known[key]
 
     return rates
+
+
+def _level_noise(past: Past, stream: str, draws: int, rng: np.random.Generator) -> Floats:
+    """Factor, mean 1, by which the recent level of the company is uncertain, shape (draws,)."""
+    number = float(past.counts(stream, COMPANY, past.months_back(stream, LEVEL)).sum()) + 1.0
+    return np.asarray(rng.gamma(number, 1.0 / number, draws))
 
 
 def _place(past: Past, month: Period) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from quotacast.engine.answer import Answer, Field
 from quotacast.engine.backtest import scores
-from quotacast.engine.backtest.bootstrap import block_bootstrap_se
+from quotacast.engine.backtest.bootstrap import block_bootstrap_se, block_bootstrap_skill_se
 from quotacast.engine.backtest.origin_forecast import OURS, OriginRecord, Settings, forecast_origin
 from quotacast.models import store
 from quotacast.models.history.history import History
@@ -67,10 +67,13 @@ def run_backtest(
         records.append(found)
         if told:
             told((k + 1) / len(all_origins))
-    return (
-        pd.concat([r.rows for r in records], ignore_index=True),
-        pd.concat([r.verdicts for r in records], ignore_index=True),
-    )
+    return _together(records)
+
+
+def _together(records: Sequence[OriginRecord]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    # early origins have no year before them and so no verdicts: empty frames would lose the dtypes
+    verdicts = [r.verdicts for r in records if len(r.verdicts)] or [records[0].verdicts]
+    return pd.concat([r.rows for r in records], ignore_index=True), pd.concat(verdicts, ignore_index=True)
 
 
 def load_origin(folder: Path, origin: date) -> OriginRecord | None:
@@ -90,10 +93,7 @@ def load_record(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     records = [r for r in found if r is not None]
     if not records:
         return None
-    return (
-        pd.concat([r.rows for r in records], ignore_index=True),
-        pd.concat([r.verdicts for r in records], ignore_index=True),
-    )
+    return _together(records)
 
 
 def _save_origin(folder: Path, origin: date, record: OriginRecord) -> None:
@@ -160,12 +160,10 @@ def _coverage(mine: pd.DataFrame, horizon: str, seed: int) -> dict[str, float | 
 
 
 def _skill_se(wide: pd.DataFrame, model: str, best: str, horizon: str, seed: int) -> float:
-    both = wide[[model, best]].dropna().groupby(level="origin", sort=True).sum()
-    scale = both[best].mean()
-    if not scale > 0:
-        return float("nan")
-    change = ((both[best] - both[model]) / scale).to_numpy()
-    return float(block_bootstrap_se(change, min(_BLOCK[horizon], change.size), seed))
+    both = pd.DataFrame({"ours": wide[model], "theirs": wide[best]}).dropna()
+    by_origin = both.groupby(level="origin", sort=True).sum()
+    blocks = min(_BLOCK[horizon], len(by_origin))
+    return float(block_bootstrap_skill_se(by_origin["ours"], by_origin["theirs"], blocks, seed))
 
 
 def reliability_table(verdicts: pd.DataFrame) -> pd.DataFrame:
@@ -198,5 +196,22 @@ def _words(models: pd.DataFrame, reliability: pd.DataFrame) -> str:
     coverage = float(np.average(ours["coverage_80"], weights=ours["n"])) if len(ours) else float("nan")
     return (
         f"80 % ranges of the company held {coverage:.0%} of the time; better than the best "
-        f"baseline in {better} of {len(ours)} comparisons. Company quotas called 60–80 % likely were met {met} of {n} times."
+        f"baseline in {better} of {len(ours)} comparisons. Company quotas called 60–80 % likely were met "
+        f"{met} of {n} times."
     )
+
+
+def skill_against(
+    rows: pd.DataFrame, metric: str, baseline: str, horizon: str, seed: int
+) -> tuple[float | None, float | None]:
+    """Skill of the company's totals against one baseline, and its block-bootstrap standard error."""
+    chosen = rows[
+        (rows["metric"] == metric)
+        & (rows["scope"] == "company")
+        & (rows["component"] == "total")
+        & (rows["horizon"] == horizon)
+    ]
+    wide = chosen.pivot_table(index=["origin", "scope_id"], columns="model", values="crps", sort=True)
+    if OURS not in wide or baseline not in wide:
+        return None, None
+    return float(scores.skill(wide[OURS], wide[baseline])), _skill_se(wide, OURS, baseline, horizon, seed)

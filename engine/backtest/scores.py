@@ -49,7 +49,7 @@ def crps(draws: ArrayLike, actual: ArrayLike) -> Floats:
     x, y = _aligned(draws, actual)
     m = x.shape[-1]
     rows, flat = x.reshape(-1, m), y.reshape(-1)
-    out = np.empty(flat.shape)
+    out = np.full(flat.shape, np.nan)
     step = max(1, _ROOM // m)
     for i in range(0, flat.size, step):
         part = slice(i, i + step)

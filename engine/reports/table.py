@@ -13,7 +13,8 @@ from quotacast.engine.reports.units import column_units, cut, show, unit, wide
 GAP = "  "
 # Columns that a narrow terminal can do without, in the order in which they leave; then from the right.
 SPARE = ("level", "p_defined", "actual", "mean", "p25", "p75", "attainment_p50", "p5", "p95")
-_TEXT_LEAST = 12  # a text column never gets narrower than this
+_TEXT_LEAST = 12  # a text column never gets narrower than this,
+_WORD_MOST = 24  # nor than its longest word, up to this: ids are read whole or not at all
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,17 @@ def _fit(made: list[Column], width: int) -> tuple[list[Column], list[int], list[
         made = [c for c in made if c.name != goes]
 
 
+def _least(column: Column) -> int:
+    """The least width of a text column."""
+    longest = max((wide(word) for cell in column.cells for word in cell.split()), default=0)
+    return max(_TEXT_LEAST, min(longest, _WORD_MOST))
+
+
 def _shorten(made: Sequence[Column], widths: list[int], excess: int) -> list[int]:
     """Take the excess off the widest text column, repeatedly, down to the least width."""
-    widths = list(widths)
+    widths, least = list(widths), [_least(c) for c in made]
     for _ in range(max(0, excess)):
-        texts = [i for i, c in enumerate(made) if not c.numeric and widths[i] > _TEXT_LEAST]
+        texts = [i for i, c in enumerate(made) if not c.numeric and widths[i] > least[i]]
         if not texts:
             break
         widths[max(texts, key=lambda i: widths[i])] -= 1

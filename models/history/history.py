@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -130,7 +131,7 @@ class History:
         """Dated rates to the planning currency."""
         return self.tables["rates"]
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the canonical content; the same for any file format and row order."""
         return fingerprint(self.tables)

@@ -1,0 +1,159 @@
+"""The track record of a plan's data: made by ``backtest``, shown beside every odds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from quotacast.engine.answer import Answer
+from quotacast.engine.backtest.origin_forecast import OURS, Settings
+from quotacast.engine.backtest.origins import origins
+from quotacast.engine.backtest.record import load_record, run_backtest, track_record
+from quotacast.models import store
+from quotacast.models.funnel import MODEL_VERSION
+from quotacast.scenarios.run import Run, versions
+
+#: Simulated futures per origin.
+DRAWS = 2000
+#: Origins of a backtest unless told otherwise.
+ORIGINS = 24
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the track record says about a metric's odds.
+
+    Attributes
+    ----------
+    line : str
+        One line for the screen.
+    verdict : {"none", "good", "doubtful", "withheld"}
+        Doubtful where the skill against run-rate is below 0; withheld where by two standard errors.
+    """
+
+    line: str
+    verdict: str
+
+
+def record_key(run: Run) -> str:
+    """Fingerprint of everything that a backtest depends on."""
+    return store.fingerprint(
+        {
+            "data": run.history.fingerprint,
+            "as_of": run.history.as_of_date.isoformat(),
+            "calendar": vars(run.plan.calendar),
+            "method": run.method,
+            "draws": DRAWS,
+            "seed": run.plan.seed,
+            "models": MODEL_VERSION,
+            "versions": {name: v for name, v in versions().items() if name == "quotacast"},
+        }
+    )
+
+
+def record_folder(run: Run) -> Path:
+    """Where the backtest of this data is kept."""
+    return run.run_folder / "backtests" / record_key(run)[:16]
+
+
+def backtest(run: Run, count: int | None = ORIGINS) -> Answer:
+    """Run, or go on with, the backtest and sum it up."""
+    chosen = origins(run.history, count)
+    settings = Settings(run.plan.calendar, run.method, DRAWS, run.plan.seed)
+    rows, verdicts = run_backtest(
+        run.history,
+        chosen,
+        settings,
+        record_folder(run),
+        {"key": record_key(run), **provenance(run)},
+        told=lambda share: run.told("backtesting", share),
+    )
+    return track_record(rows, verdicts, provenance(run), run.plan.seed)
+
+
+def stored_record(run: Run) -> Answer | None:
+    """The stored backtest of exactly this data and version, or None."""
+    found = load_record(record_folder(run))
+    return None if found is None else track_record(*found, provenance(run), run.plan.seed)
+
+
+def provenance(run: Run) -> dict[str, Any]:
+    """Where a track record comes from."""
+    return {
+        "data_fingerprint": run.history.fingerprint,
+        "as_of": run.history.as_of_date.isoformat(),
+        "currency": run.history.currency,
+        "seed": run.plan.seed,
+        "draws": DRAWS,
+        "method": run.method,
+        "versions": versions(),
+    }
+
+
+def standing(record: Answer | None, metric: str = "bookings") -> Standing:
+    """How far the odds of a metric can be trusted, by skill over the company's months and quarters."""
+    if record is None:
+        return Standing("no track record yet: quotacast backtest", "none")
+    models = [
+        m
+        for m in record.summary["models"]
+        if m["scope"] == "company" and m["component"] == "total" and m["metric"] == metric
+    ]
+    ours = [m for m in models if m["model"] == OURS]
+    if not ours:
+        return Standing("no track record for this metric", "none")
+    held = sum(m["coverage_80"] * m["n"] for m in ours) / sum(m["n"] for m in ours)
+    text = f"{record.summary['origins']} months: 80% ranges held {held:.0%}"
+    skill, error = _against_run_rate(record, metric)
+    if skill is None or error is None:
+        return Standing(text, "good")
+    text += f"; {abs(skill):.0%} {'better' if skill >= 0 else 'worse'} than run-rate"
+    if skill < -2 * error:
+        return Standing(f"{text}: odds withheld", "withheld")
+    return Standing(
+        text if skill >= 0 else f"{text}: odds are doubtful", "good" if skill >= 0 else "doubtful"
+    )
+
+
+def _against_run_rate(record: Answer, metric: str) -> tuple[float | None, float | None]:
+    """Skill against run-rate over the horizon of a quarter, and its standard error."""
+    from quotacast.engine.backtest.record import skill_against
+
+    return skill_against(record.rows, metric, "runrate", "q1", int(record.provenance.get("seed", 1)))
+
+
+def reliability_words(record: Answer | None, band: Mapping[str, float] | None = None) -> str:
+    """``quotas called 60-80 % likely were met n of m times``, for the company's quotas."""
+    if record is None:
+        return ""
+    low, high = (0.6, 0.8) if band is None else (band["from"], band["to"])
+    rows = [v for v in record.summary["verdicts"] if v["from"] == low and v["scope"] == "company"]
+    n, met = sum(v["quotas"] for v in rows), sum(v["met"] for v in rows)
+    return f"quotas called {low:.0%}–{high:.0%} likely were met {met} of {n} times"
+
+
+def record_lines(record: Answer) -> Iterator[str]:
+    """The track record for a terminal: company totals by metric and horizon, then the verdicts."""
+    yield record.words
+    yield ""
+    yield f"{'company, total':<32}{'CRPS':>9}{'skill':>7}{'± se':>7}   {'80% held':<13}best baseline"
+    for m in record.summary["models"]:
+        if m["model"] == OURS and m["scope"] == "company" and m["component"] == "total":
+            name = f"{m['metric']} {m['horizon']} (n={m['n']})"
+            skill = _share(m["skill"])
+            error = _share(m["skill_se"])
+            held = f"{_share(m['coverage_80'])} ± {_share(m['coverage_80_se'])}"
+            best = m["best_baseline"] or "–"
+            yield f"{name:<32}{m['crps']:>9,.4g}{skill:>7}{error:>7}   {held:<13}{best}"
+    yield ""
+    yield f"{'quotas called':<24}{'met':>6}{'of':>6}{'expected':>10}"
+    for v in record.summary["verdicts"]:
+        if v["quotas"] and v["scope"] == "company":
+            name = f"{v['from']:.0%}–{v['to']:.0%} likely, {v['horizon']}"
+            yield f"{name:<24}{v['met']:>6}{v['quotas']:>6}{v['expected']:>10.1f}"
+
+
+def _share(x: float | None) -> str:
+    return "–" if x is None or x != x else f"{x:.0%}"
