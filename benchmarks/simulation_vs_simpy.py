@@ -180,9 +180,7 @@ def main() -> None:
     theirs, slow = by_simpy(tables, args.simpy_draws, args.seed)
     print(f"{len(tables.crew.reps)} reps, {OPEN_DEALS} open deals, {len(tables.steps)} months")
     print(f"quotacast  {args.draws} draws in {fast:.2f} s: {1e3 * fast / args.draws:.3f} ms per draw")
-    print(
-        f"simpy      {args.simpy_draws} draws in {slow:.2f} s: {1e3 * slow / args.simpy_draws:.1f} ms each"
-    )
+    print(f"simpy      {args.simpy_draws} draws in {slow:.2f} s: {1e3 * slow / args.simpy_draws:.1f} ms each")
     print(f"ratio      {slow / args.simpy_draws / (fast / args.draws):.0f} times faster")
     gap = ours[: args.simpy_draws] - theirs
     for j, name in enumerate(("won", "lost")):

@@ -124,8 +124,8 @@ def _amount_trail(history: History) -> pd.DataFrame:
     created = day_number(deals["created_on"])
     # what is written on the day of the close is the outcome; a deal that closes at once keeps its quote
     before = (trail["day"] < closed[trail["row"]]) | (closed == created)[trail["row"]]
-    trail = trail[before]
-    return trail.sort_values(["row", "day"], kind="stable")
+    kept: pd.DataFrame = trail[before]
+    return kept.sort_values(["row", "day"], kind="stable")
 
 
 def _snapshot_ratios(history: History, trail: pd.DataFrame) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -32,11 +32,14 @@ from quotacast.models.terms import Cells, Declaration, Floats, Posterior
 from quotacast.models.timegrid import Ints, TimeGrid, day_number, weekday_weights
 
 Method = Literal["nuts", "laplace"]
+Declared = Mapping[str, tuple[Declaration, Cells]]
 Told = Callable[[str, float], None]
 
+#: Pareto k-hat above which an importance-weighted fit is not trusted (Vehtari et al. 2024).
+KHAT_LIMIT = 0.7
 #: Pseudo-deals of the company's mix behind every rep's own mix of segments.
 MIX_WEIGHT = 20.0
-#: The models of a funnel, in the order in which they are fitted.
+#: The models of a funnel.
 MODELS = ("created", "won", "lost", "value")
 #: Changes with every change to the models that makes an older fit useless.
 MODEL_VERSION = 1
@@ -71,7 +74,7 @@ class Prepared:
     value: ValueData
     notes: tuple[str, ...]
 
-    def declared(self) -> dict[str, tuple[Declaration, Cells]]:
+    def declared(self) -> Declared:
         """Every model by name with its cells."""
         won, lost = zip(self.hazards.declarations, self.hazards.cells, strict=True)
         return {
@@ -232,7 +235,13 @@ def _notes(
 
 
 def fit(
-    prepared: Prepared, *, method: Method = "nuts", draws: int = 2000, seed: int = 1, told: Told | None = None
+    prepared: Prepared,
+    *,
+    method: Method = "laplace",
+    draws: int = 2000,
+    seed: int = 1,
+    fall_back: bool = True,
+    told: Told | None = None,
 ) -> Funnel:
     """Fit every model of a prepared history.
 
@@ -242,38 +251,56 @@ def fit(
         NUTS is the exact reference; see README for when to choose which.
     draws : int
         Posterior draws in all.
+    fall_back : bool
+        Fit a model by NUTS where the importance check of the Laplace approximation fails.
     told : callable, optional
         Called with a model's name and the share of the work that is done.
     """
-    posteriors: dict[str, Posterior] = {}
     declared = prepared.declared()
-    for name, posterior in _FITTERS[method](declared, draws, seed):
-        posteriors[name] = posterior
-        if told:
-            told(name, len(posteriors) / len(declared))
-    return assemble(prepared, {name: posteriors[name] for name in MODELS}, seed)
+    found = dict(_FITTERS[method](declared, draws, seed, told or _nobody))
+    for name, posterior in found.items():
+        if fall_back and float(posterior.diagnostics.get("khat", 0.0)) > KHAT_LIMIT:
+            found[name] = _nuts_one(declared, name, draws, seed)
+    return assemble(prepared, {name: found[name] for name in MODELS}, seed)
 
 
-def _nuts(declared: Mapping[str, tuple[Declaration, Cells]], draws: int, seed: int):  # type: ignore[no-untyped-def]
-    from quotacast.models.inference import fit_nuts
-
-    for k, (name, (declaration, cells)) in enumerate(declared.items()):
-        yield name, fit_nuts(declaration, cells, draws=draws // 4, chains=4, seed=seed + k)
+def _nobody(name: str, share: float) -> None:
+    """Tell nobody."""
 
 
-def _laplace(declared: Mapping[str, tuple[Declaration, Cells]], draws: int, seed: int):  # type: ignore[no-untyped-def]
+def _nuts_one(declared: Declared, name: str, draws: int, seed: int) -> Posterior:
+    from quotacast.models.inference import CHAINS, fit_nuts
+
+    declaration, cells = declared[name]
+    return fit_nuts(declaration, cells, draws=draws // CHAINS, seed=seed + MODELS.index(name))
+
+
+def _nuts(declared: Declared, draws: int, seed: int, told: Told) -> Iterator[tuple[str, Posterior]]:
+    for k, name in enumerate(declared):
+        told(name, k / len(declared))
+        yield name, _nuts_one(declared, name, draws, seed)
+    told("all", 1.0)
+
+
+def _laplace(declared: Declared, draws: int, seed: int, told: Told) -> Iterator[tuple[str, Posterior]]:
     from quotacast.models.laplace import fit_laplace
 
+    # two cores: the longest models go first, and BLAS keeps to one thread
     with ThreadPoolExecutor(2) as pool:
         waiting = {
-            name: pool.submit(fit_laplace, declaration, cells, draws=draws, seed=seed + k)
-            for k, (name, (declaration, cells)) in enumerate(declared.items())
+            name: pool.submit(fit_laplace, *declared[name], draws=draws, seed=seed + MODELS.index(name))
+            for name in sorted(declared, key=lambda name: -len(declared[name][1]))
         }
-        for name, future in waiting.items():
+        for k, (name, future) in enumerate(waiting.items()):
+            told(name, k / len(waiting))
             yield name, future.result()
+    told("all", 1.0)
 
 
-_FITTERS = {"nuts": _nuts, "laplace": _laplace}
+_FITTERS: Mapping[Method, Callable[[Declared, int, int, Told], Iterator[tuple[str, Posterior]]]] = {
+    "nuts": _nuts,
+    "laplace": _laplace,
+}
 
 
 def assemble(prepared: Prepared, posteriors: Mapping[str, Posterior], seed: int) -> Funnel:

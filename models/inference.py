@@ -37,6 +37,8 @@ from quotacast.models.terms import (
 #: A term is sampled centred with at least so many levels and, per level, so many prior variances' worth of
 #: information.
 CENTRED_LEVELS, CENTRED_INFORMATION = 8, 20.0
+#: Chains of a fit.
+CHAINS = 4
 #: Lengths of the chains, as multiples, that are tried until the diagnostics pass.
 ROUNDS = (1, 3)
 #: Small steps: the posterior of an sd near zero has a narrow neck.
@@ -54,7 +56,7 @@ def fit_nuts(
     *,
     draws: int = 500,
     tune: int = 800,
-    chains: int = 4,
+    chains: int = CHAINS,
     seed: int = 1,
     cores: int = 2,
 ) -> Posterior:

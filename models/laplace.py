@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,21 +83,19 @@ class _OneBlasThread:
     """BLAS kept to one thread while any fit runs.
 
     The matrices are too small to share out: on two busy cores a fit with BLAS' own threads took fifty times
-    as long. Fits in several threads share the limit; the last one out restores what was there.
+    as long. Fits that overlap share the limit; the last one out restores what was there. Only the thread that
+    set a limit may lift it, so a thread of its own does both.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running = 0
-        self._limit: Any = None
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        from threadpoolctl import threadpool_limits
-
         with self._lock:
             if self._running == 0:
-                self._limit = threadpool_limits(limits=1, user_api="blas")
+                self._set()
             self._running += 1
         try:
             yield
@@ -105,7 +103,17 @@ class _OneBlasThread:
             with self._lock:
                 self._running -= 1
                 if self._running == 0:
-                    self._limit.restore_original_limits()
+                    self._lift()
+
+    def _set(self) -> None:
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
+
+        self._owner = ThreadPoolExecutor(1)
+        self._limit = self._owner.submit(threadpool_limits, limits=1, user_api="blas").result()
+
+    def _lift(self) -> None:
+        self._owner.submit(self._limit.__exit__, None, None, None).result()
+        self._owner.shutdown()
 
 
 _one_blas_thread = _OneBlasThread()

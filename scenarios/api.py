@@ -41,12 +41,13 @@ def load_plan(path: str | Path, scenario: str | None = None) -> Plan:
     return _load_plan(Path(path), scenario=scenario)
 
 
-def fit(history: History, plan: Plan, method: Method = DEFAULT_METHOD) -> Funnel:
+def fit(history: History, plan: Plan, method: Method = DEFAULT_METHOD, *, force: bool = False) -> Funnel:
     """Fit the models of a history, or reuse the stored fit.
 
+    ``force`` goes on with a fit whose diagnostics fail; otherwise that raises `FitError`.
     Posterior draws as ArviZ InferenceData: ``models.inference.to_inference_data(funnel.posteriors)``.
     """
-    return _with(Run(plan, method), history).funnel
+    return _with(Run(plan, method, force), history).funnel
 
 
 def simulate(funnel: Funnel, history: History, plan: Plan, by: str = "month") -> Paths:

@@ -102,16 +102,20 @@ def check_quota_scopes(quotas: Iterable[Quota], known: Sequence[Scope]) -> None:
         With one problem per scope, naming the first place where it stands and how often it does.
     """
     there = frozenset(known)
-    places: dict[Scope, list[str]] = {}
+    lost: dict[Scope, list[Quota]] = {}
     for quota in quotas:
         if quota.scope not in there:
-            places.setdefault(quota.scope, []).append(quota.origin)
-    if places:
-        raise PlanError(
-            f"{at[0]}{f' and {len(at) - 1} more' if len(at) > 1 else ''}: a quota for {scope}, but "
-            f"{unknown_scope(scope, known)}"
-            for scope, at in places.items()
-        )
+            lost.setdefault(quota.scope, []).append(quota)
+    if lost:
+        raise PlanError(_lost(found, known) for found in lost.values())
+
+
+def _lost(quotas: Sequence[Quota], known: Sequence[Scope]) -> str:
+    first = quotas[0]
+    place = first.origin.partition(", quota ")[0]  # rows of the data are sorted: their number says nothing
+    more = f" and {len(quotas) - 1:,} more" if len(quotas) > 1 else ""
+    what = f"{first.metric} {first.period}, target {first.target:,.10g}"
+    return f"{place}: a quota for {first.scope} ({what}{more}), but {unknown_scope(first.scope, known)}"
 
 
 def select_quotas(

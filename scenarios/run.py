@@ -34,7 +34,7 @@ from quotacast.models.timegrid import day_number
 from quotacast.scenarios.choose import check_quota_scopes
 from quotacast.scenarios.plan import Plan, default_plan, load_plan
 
-DEFAULT_METHOD: Method = "nuts"
+DEFAULT_METHOD: Method = "laplace"
 #: Posterior draws of a fit.
 FIT_DRAWS = 2000
 #: An as-of date so many days after the last record is taken for a slip: silence would count as no sales.
@@ -70,10 +70,10 @@ def find_plan(source: Path | None, *, scenario: str | None = None, as_of: date |
         raise PlanError(
             f"scenario {scenario!r} was asked for, but {path} is no plan file: scenarios stand in one"
         )
-    if path.is_file():
-        path = _import_once(path)
-    known = read(path, as_of=as_of)
-    return replace(default_plan(path, known.as_of_date), name=(source or path).stem)
+    folder = _import_once(path) if path.is_file() else path
+    made = default_plan(folder, read(folder, as_of=as_of).as_of_date)
+    home = path.absolute().parent if path.is_file() else made.home
+    return replace(made, name=path.stem or path.absolute().name, home=home)
 
 
 def _import_once(file: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -289,3 +290,25 @@ def test_a_second_round_follows_a_poor_first(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(laplace, "POINTS", (32, 64))
     posterior = fit_laplace(declaration(), cells()[0], draws=20)
     assert posterior.diagnostics["hyper_points"] == 64
+
+
+def test_fits_in_two_threads_equal_fits_in_one() -> None:
+    """Also a claim about BLAS: with threads of its own it would add in another order."""
+    models = [(declaration(f), cells(f)[0]) for f in ("negbinomial", "poisson")]
+    alone = [fit_laplace(d, c, draws=60) for d, c in models]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(lambda m: fit_laplace(*m, draws=60), models))
+    for a, b in zip(alone, together, strict=True):
+        assert all(np.array_equal(a.effects[name], b.effects[name]) for name in a.effects)
+
+
+def test_the_limit_on_blas_threads_is_lifted_again() -> None:
+    from threadpoolctl import threadpool_info  # type: ignore[import-untyped,unused-ignore]
+
+    def counts() -> list[int]:
+        return [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
+
+    before = counts()
+    with laplace._one_blas_thread(), laplace._one_blas_thread():
+        assert set(counts()) == {1}
+    assert counts() == before

@@ -10,7 +10,7 @@ import pandas as pd
 
 from quotacast.engine.answer import Answer, Field
 from quotacast.engine.answers.quantiles import DEFAULT_QUANTILES, quantile_fields, quantiles
-from quotacast.engine.metrics import METRICS, Series, metric, series
+from quotacast.engine.metrics import METRICS, Floats, Series, metric, series
 from quotacast.engine.paths import Paths
 from quotacast.engine.quota import SCOPE_KINDS, Quota
 from quotacast.models.periods import Calendar
@@ -55,7 +55,8 @@ def attainability(
     """
     cache: dict[tuple[str, str, str], Series] = {}
     quotas = in_order(quotas, calendar)
-    rows = [_row(paths, quota, calendar, percents, cache) for quota in quotas]
+    told: dict[tuple[str, str, str], tuple[dict[str, Any], Floats]] = {}
+    rows = [_row(paths, quota, calendar, percents, cache, told) for quota in quotas]
     fields = (*FIELDS, *quantile_fields(percents), *TAIL)
     table = pd.DataFrame(rows, columns=[f.name for f in fields])
     summary = {
@@ -99,11 +100,13 @@ def _row(
     calendar: Calendar,
     percents: Sequence[float],
     cache: dict[tuple[str, str, str], Series],
+    told: dict[tuple[str, str, str], tuple[dict[str, Any], Floats]],
 ) -> dict[str, Any]:
     which, found = metric(quota.metric), _values(paths, quota, calendar, cache)
-    defined = found.total[np.isfinite(found.total)]
-    p_defined = defined.size / found.total.size
-    meaningful = p_defined >= DEFINED
+    if quota.key not in told:
+        told[quota.key] = _told(found.total, percents)
+    what, defined = told[quota.key]
+    meaningful = what["p_defined"] >= DEFINED
     p_attain = float(which.attains(found.total, quota.target).mean()) if meaningful else None
     attained = which.attainment(defined, quota.target)
     return {
@@ -116,11 +119,28 @@ def _row(
         "target": quota.target,
         "actual": found.done,
         "p_attain": p_attain,
-        "p_defined": p_defined,
+        **what,
+        "attainment_p50": _middle(attained),
+    }
+
+
+def _told(total: Floats, percents: Sequence[float]) -> tuple[dict[str, Any], Floats]:
+    """What does not depend on the target, once for all sets; and the draws that are defined, sorted."""
+    defined = total[np.isfinite(total)]
+    what = {
+        "p_defined": defined.size / total.size,
         "mean": float(defined.mean()) if defined.size else None,
         **quantiles(defined, percents),
-        "attainment_p50": float(np.median(attained)) if attained.size else None,
     }
+    return what, np.sort(defined)
+
+
+def _middle(values: Floats) -> float | None:
+    """Median of values that are in order, rising or falling."""
+    half = values.size // 2
+    if not values.size:
+        return None
+    return float(values[half] if values.size % 2 else (values[half - 1] + values[half]) / 2)
 
 
 def _shares(

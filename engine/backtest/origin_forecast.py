@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from quotacast.engine.backtest import scores
-from quotacast.engine.backtest.baselines import BASELINES
+from quotacast.engine.backtest.baselines import BASELINES, all_baselines
 from quotacast.engine.backtest.origins import outcomes, scopes, spans, targets
 from quotacast.engine.backtest.targets import Target
 from quotacast.engine.drivers import Drivers
@@ -64,6 +64,8 @@ class OriginRecord:
 
 def forecast_origin(history: History, origin: date, settings: Settings) -> OriginRecord:
     """Forecast from an origin with what was known then, and score it with what is known now."""
+    from threadpoolctl import threadpool_limits
+
     snapshot = history.as_of(origin, strict=True)
     periods = spans(origin, settings.calendar, history.as_of_date)
     funnel = _fit(snapshot, settings)
@@ -72,16 +74,23 @@ def forecast_origin(history: History, origin: date, settings: Settings) -> Origi
     plain = [target for _, target in wanted]
     actual = outcomes(history, snapshot, plain)
     draws = {OURS: np.stack([target_draws(paths, target) for target in plain])}
-    rng = np.random.default_rng([settings.seed, origin.toordinal()])
-    for name, baseline in BASELINES.items():
-        draws[name] = baseline.function(snapshot, settings.calendar, plain, draws=settings.draws, rng=rng)
+    rngs = {
+        name: np.random.default_rng([settings.seed, origin.toordinal(), k])
+        for k, name in enumerate(BASELINES)
+    }
+    with threadpool_limits(1, user_api="blas"):  # small matrices: sharing them out costs more than it saves
+        draws |= all_baselines(snapshot, settings.calendar, plain, draws=settings.draws, rngs=rngs)
     rows = _score(origin, wanted, actual, draws, settings.seed)
     return OriginRecord(rows, _verdicts(origin, wanted, actual, draws[OURS], snapshot))
 
 
 def _fit(snapshot: History, settings: Settings) -> Funnel:
     return fit(
-        prepare(snapshot, settings.calendar), method=settings.method, draws=FIT_DRAWS, seed=settings.seed
+        prepare(snapshot, settings.calendar),
+        method=settings.method,
+        draws=FIT_DRAWS,
+        seed=settings.seed,
+        fall_back=False,
     )
 
 
@@ -129,7 +138,8 @@ def _score(
     )
     for name, values in draws.items():
         speaks = np.isfinite(values).all(axis=1)
-        part, x, y = base[speaks].copy(), values[speaks], actual[speaks]
+        part: pd.DataFrame = base[speaks].copy()
+        x, y = values[speaks], actual[speaks]
         pit = scores.randomised_pit(x, y, u[speaks])
         part["model"] = name
         part["actual"] = y

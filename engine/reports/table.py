@@ -28,6 +28,7 @@ class Column:
 
     @property
     def title(self) -> str:
+        """The heading in words."""
         return self.name.replace("_", " ")
 
 
