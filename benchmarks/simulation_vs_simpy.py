@@ -126,7 +126,10 @@ class Company:
         """Wait until an exponential amount of hazard is used up, stretch by stretch of constant hazard."""
         t, left, at = self.table, self.rng.exponential(), entry
         while at < self.days:
-            piece, age = t["piece_of_day"][at], np.searchsorted(t["age_edges"], at - start, side="right") - 1
+            piece, age = (
+                t["piece_of_day"][at],
+                int(np.searchsorted(t["age_edges"], at - start, side="right")) - 1,
+            )
             end = t["edges"][piece + 1]
             if age + 1 < t["age_edges"].size:
                 end = min(end, start + int(t["age_edges"][age + 1]))

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quotacast.errors import PlanError
+from quotacast.models.people import TENURE_SHARES
 
 Floats = NDArray[np.float64]
 
@@ -31,8 +32,9 @@ TENURE_BANDS = (30, 91, 182, 274, 365)
 POSITIONS = ("month1", "month2", "month3", "last10")
 
 #: Priors of `draw_truth`: (family, a, b). ``half`` is HalfNormal(a), ``normal`` Normal(a, b). They have
-#: the scales of the models' declarations, but levels, and the walk over ages, are narrower: a model
-#: may look for hazards between 1 in 5,000 and 1 in 2, a company that exists does not span them.
+#: the scales of the models' declarations, so that a fitted model is well specified; but levels, the
+#: residual of values and the walk over ages (around a typical shape) are narrower: a model may look for
+#: hazards between 1 in 5,000 and 1 in 2, a company that exists does not span them.
 PRIORS: dict[str, tuple[str, float, float]] = {
     "creation_level": ("normal", float(np.log(1.9)), 0.3),
     "rep_sd": ("half", 0.5, 0.0),
@@ -46,10 +48,12 @@ PRIORS: dict[str, tuple[str, float, float]] = {
     "hazard_level": ("normal", 0.0, 0.3),
     "hazard_rep_sd": ("half", 0.3, 0.0),
     "age_sd": ("half", 0.3, 0.0),
-    "segment_sd": ("half", 0.3, 0.0),
-    "position_sd": ("half", 0.3, 0.0),
+    "segment_sd": ("half", 0.5, 0.0),
+    "position_sd": ("half", 0.4, 0.0),
     "value_level": ("normal", float(np.log(16000.0)), 0.3),
     "residual_sd": ("half", 0.8, 0.0),
+    "value_rep_sd": ("half", 0.3, 0.0),
+    "value_segment_sd": ("half", 1.0, 0.0),
 }
 
 
@@ -251,6 +255,8 @@ _EXAMPLE: dict[str, float] = {
     "position_sd": 0.0,
     "value_level": float(np.log(12400.0)),
     "residual_sd": 0.8,
+    "value_rep_sd": 0.1,
+    "value_segment_sd": 0.0,
 }
 
 _WEEKDAY = (0.19, 0.22, 0.22, 0.20, 0.16, 0.006, 0.004)
@@ -281,6 +287,12 @@ def _pooled(rng: np.random.Generator, n: int, sd: float, centre: tuple[float, ..
     return np.asarray((0.0 if centre is None else np.asarray(centre)) + sd * rng.standard_normal(n))
 
 
+def _contrast(rng: np.random.Generator, n: int, sd: float, centre: tuple[float, ...]) -> Floats:
+    """Levels of a closed set: they sum to the centre's sum, each with this sd (`Term` of that kind)."""
+    z = rng.standard_normal(n)
+    return np.asarray(np.asarray(centre) + sd * np.sqrt(n / (n - 1.0)) * (z - z.mean()))
+
+
 def _rate(rng: np.random.Generator, n_reps: int, level: float, scales: dict[str, float]) -> dict[str, Any]:
     return {
         "level": round(level, 9),
@@ -301,32 +313,38 @@ def _cause(
     segment: tuple[float, ...],
     position: tuple[float, ...],
 ) -> Cause:
+    if scales["segment_sd"]:  # a drawn company: the models expect no segment or position to stand out
+        segment, position = (0.0,) * len(SEGMENTS), (0.0,) * len(POSITIONS)
     walk = scales["age_sd"] * np.cumsum(rng.standard_normal(len(age)))
     return Cause(
         **_rate(rng, n_reps, level + scales["hazard_level"], {**scales, "rep_sd": scales["hazard_rep_sd"]}),
         age=_tuple(np.asarray(age) + walk - walk.mean()),
-        segment=_tuple(_pooled(rng, len(SEGMENTS), scales["segment_sd"], segment)),
-        position=_tuple(_pooled(rng, len(POSITIONS), scales["position_sd"], position)),
+        segment=_tuple(_contrast(rng, len(SEGMENTS), scales["segment_sd"], segment)),
+        position=_tuple(_contrast(rng, len(POSITIONS), scales["position_sd"], position)),
     )
 
 
 def _creation(rng: np.random.Generator, n_reps: int, n_teams: int, s: dict[str, float]) -> Creation:
     walk = np.cumsum(rng.standard_normal(len(_TENURE))) * s["tenure_sd"]
+    ramp = np.log(TENURE_SHARES) if s["tenure_sd"] else np.asarray(_TENURE)
     return Creation(
         **_rate(rng, n_reps, s["creation_level"], s),
         team=_tuple(_pooled(rng, n_teams, s["team_sd"])),
-        tenure=_tuple(np.asarray(_TENURE) + walk - walk[-1]),
-        season=_tuple(_pooled(rng, 12, s["season_sd"]) if s["tenure_sd"] else np.asarray(_SEASON)),
+        tenure=_tuple(ramp + walk - walk[-1]),
+        season=_tuple(
+            _contrast(rng, 12, s["season_sd"], (0.0,) * 12) if s["tenure_sd"] else np.asarray(_SEASON)
+        ),
         # a coefficient of variation of 0 would be an infinite dispersion
         dispersion=round(1.0 / max(s["overdispersion"], 0.05) ** 2, 9),
     )
 
 
 def _value(rng: np.random.Generator, n_reps: int, s: dict[str, float]) -> Value:
-    rep_sd = 0.4 * s["rep_sd"]
+    rep_sd = s["value_rep_sd"]
+    centre = (0.0, 0.0, 0.0) if s["value_segment_sd"] else (-0.45, 0.25, 1.1)
     return Value(
         level=round(s["value_level"], 9),
-        segment=_tuple(_pooled(rng, len(SEGMENTS), s["segment_sd"], (-0.45, 0.25, 1.1))),
+        segment=_tuple(_contrast(rng, len(SEGMENTS), s["value_segment_sd"], centre)),
         rep=_tuple(_pooled(rng, n_reps, rep_sd)),
         rep_sd=round(rep_sd, 9),
         residual_sd=round(s["residual_sd"], 9),
@@ -383,8 +401,9 @@ def draw_truth(rng: np.random.Generator, n_reps: int, n_teams: int = 1) -> Truth
     Returns
     -------
     Truth
-        Whose effects come from pooled Normals (reps, teams, segments, seasons, positions) and
-        random walks (ages, tenure) with scales drawn from `PRIORS`.
+        Whose effects come from pooled Normals (reps, teams), contrasts (segments, seasons,
+        positions) and random walks (ages, tenure) with scales drawn from `PRIORS`. It has no trend and
+        no interaction of age and position; amounts change no hazard.
     """
     return _compose(lambda name: _scale(rng, name), rng, n_reps, n_teams, dead_share=0.0, market_shock=None)
 

@@ -300,7 +300,7 @@ class Run:
                 far += 1
             else:
                 kept.append(quota)
-        notes = []
+        notes = [] if candidates else self._overridden()
         if unknown:
             notes.append(f"Not answered yet: quotas on {', '.join(sorted(unknown))}.")
         if past:
@@ -309,15 +309,29 @@ class Run:
             notes.append(f"{far} quotas for periods beyond the horizon are left out.")
         return tuple(kept), tuple(notes)
 
-    def _plan_quotas(self) -> tuple[Quota, ...]:
+    @cached_property
+    def _table_quotas(self) -> tuple[Quota, ...]:
+        """Those of the data."""
         from quotacast.scenarios.quotafile import table_quotas
 
-        stated = {q.key for q in self.plan.quotas}
         table = self.history.quotas
-        if table.empty:
-            return self.plan.quotas
-        given = table_quotas(table, calendar=self.plan.calendar)
-        return (*self.plan.quotas, *(q for q in given if q.key not in stated))
+        return () if table.empty else table_quotas(table, calendar=self.plan.calendar)
+
+    def _plan_quotas(self) -> tuple[Quota, ...]:
+        stated = {q.key for q in self.plan.quotas}
+        return (*self.plan.quotas, *(q for q in self._table_quotas if q.key not in stated))
+
+    def _overridden(self) -> list[str]:
+        """Quotas of the data that the plan replaces by other ones."""
+        given: dict[tuple[str, str, str], list[str]] = {}
+        for quota in self._table_quotas:
+            given.setdefault(quota.key, []).append(f"{quota.target:,.10g} ({quota.set})")
+        own = {q.key: q for q in self.plan.quotas if q.key in given}
+        return [
+            f"{q.origin}: {' '.join(q.key)} is {q.target:,.10g}, in place of {', '.join(given[q.key])} "
+            "in the data."
+            for q in own.values()
+        ]
 
     def provenance(self) -> dict[str, Any]:
         """Where an answer comes from."""

@@ -127,10 +127,14 @@ class Table(BaseModel):
 
 
 class DataTable(Table):
+    """``[data]``: where the history is."""
+
     folder: Text = Field(".", description="Folder of the canonical tables, relative to the plan file.")
 
 
 class CalendarTable(Table):
+    """``[calendar]``: the fiscal year, its weeks and holidays."""
+
     year_starts: Month = Field(1, description="Month in which the fiscal year starts.")
     year_named_by: Annotated[Literal["end", "start"], Wanted('"end" or "start"')] = Field(
         "end", description="Whether the calendar year of its end or of its start names a fiscal year."
@@ -149,10 +153,14 @@ class CalendarTable(Table):
 
 
 class QuotasTable(Table):
+    """``[quotas]``: a file of quotas."""
+
     file: Text = Field(description="CSV, XLSX or Parquet file of quotas, relative to the plan file.")
 
 
 class QuotaTable(Table):
+    """``[[quota]]``: one target."""
+
     scope: ScopeText = Field(description="Whose quota it is.")
     metric: MetricText = Field(description="What is counted.")
     period: PeriodText = Field(description="For which period, within the horizon.")
@@ -174,6 +182,8 @@ class QuotaTable(Table):
 
 
 class PinTable(Table):
+    """``[[aim.pin]]``: a quota that stays as it is."""
+
     scope: ScopeText = Field(description="Whose quota stays as it is.")
     metric: MetricText = Field("bookings", description="Metric of the quota.")
     period: PeriodText | None = Field(None, description="Period of the quota; without it the horizon.")
@@ -181,6 +191,8 @@ class PinTable(Table):
 
 
 class AimTable(Table):
+    """``[aim]``: wished odds and how suggested quotas are rounded."""
+
     company: Probability | None = Field(None, description="Wished odds of the company's quotas.")
     team: Probability | None = Field(None, description="Wished odds of a typical team's quota.")
     rep: Probability | None = Field(None, description="Wished odds of a typical rep's quota.")
@@ -189,17 +201,23 @@ class AimTable(Table):
 
 
 class HireTable(Table):
+    """``[[hire]]``: new reps."""
+
     team: Text = Field(description="Team that the new reps join.")
     count: Count = Field(1, description="How many reps.")
     on: Day = Field(description="Their first day.")
 
 
 class LeaveTable(Table):
+    """``[[leave]]``: a rep who leaves."""
+
     rep: Text = Field(description="Id of the rep who leaves.")
     on: Day = Field(description="First day without the rep.")
 
 
 class ChangeTable(Table):
+    """``[[change]]``: a rate that is changed for a scope and a time."""
+
     what: What = Field(description="Rate that changes.")
     scope: ScopeText = Field("company", description="For whom it changes.")
     times: Factor | None = Field(None, description="Factor on the rate; either this or `to`.")
@@ -234,6 +252,8 @@ _RANGES = {"close_rate": (0.0, 1.0), "margin": (-1e15, 1.0)}
 
 
 class LeverTable(Table):
+    """``[[lever]]``: what may be moved to close a gap, between bounds and at a cost."""
+
     what: LeverWhat = Field(description="What may be moved to close a gap.")
     scope: ScopeText = Field("company", description="Where it may be moved.")
     low: Annotated[_Float, Field(ge=0, le=1000), Wanted("a number from 0 to 1000")] = Field(
@@ -255,11 +275,15 @@ class LeverTable(Table):
 
 
 class CommissionTable(Table):
+    """``[costs.commission]``: variable pay."""
+
     rate: Probability = Field(description="Share of bookings paid as commission.")
     accelerator: Factor = Field(1.0, description="Factor on the rate for bookings above quota.")
 
 
 class CostsTable(Table):
+    """``[costs]``: what selling costs."""
+
     rep_month: Money = Field(0.0, description="Fixed cost of a rep per month.")
     hire: Money = Field(0.0, description="One-off cost of a hire.")
     commission: CommissionTable | None = Field(None, description="Variable pay.")
@@ -267,6 +291,8 @@ class CostsTable(Table):
 
 
 class TermsTable(Table):
+    """``[terms]``: how wins are billed, recognised and renewed."""
+
     bill: Annotated[
         Literal["at_close", "monthly", "quarterly", "yearly"],
         Wanted('"at_close", "monthly", "quarterly" or "yearly"'),
@@ -279,6 +305,8 @@ class TermsTable(Table):
 
 
 class OutTable(Table):
+    """``[[cash.out]]``: a payment that recurs."""
+
     name: Text = Field(description="What is paid.")
     amount: Above0 = Field(description="How much leaves each time.")
     on: Day = Field(description="Day of the first payment.")
@@ -298,6 +326,8 @@ class OutTable(Table):
 
 
 class CashTable(Table):
+    """``[cash]``: the account and what flows from it."""
+
     opening: Balance = Field(0.0, description="Cash at the end of the as-of date.")
     floor: Balance = Field(0.0, description="Cash that must not be fallen short of.")
     vat: Probability = Field(0.0, description="Value-added tax on top of invoices, as a share.")
@@ -305,6 +335,8 @@ class CashTable(Table):
 
 
 class CapacityTable(Table):
+    """``[capacity]``: what delivering a win takes."""
+
     hours_per_amount: Above0 | None = Field(None, description="Hours of delivery per unit of currency sold.")
     hours_per_deal: Above0 | None = Field(None, description="Hours of delivery per deal won.")
     person_month: Above0 = Field(description="Hours that one person delivers per month.")

@@ -84,9 +84,10 @@ def test_plan_prints_a_screen_and_writes_the_page(plan: Path, no_fitting: None) 
     said = ask("plan", plan).stdout.splitlines()
     assert said[0] == "FY2027 base · as of 31 Dec 2026 · 5 reps · 300 futures"
     assert said[1].startswith("Company bookings   target 1.80M   ")
-    labels = [line.split()[0] for line in said[3:]]
+    labels = [line.split()[0] for line in said[3:] if not line.startswith(" ")]
     assert [w for w in labels if w != "Note"] == ["Teams", "Reps", "Record", "Doubt", "Next", "Page"]
     assert max(len(line) for line in said) <= 80
+    assert "Note     quota[1]: company bookings 2027 is 1,800,000, in place of " in "\n".join(said)
     page = (plan.parent / "report.html").read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
     for part in ("FY2027 base", "Bookings by month", "Odds of the quotas", "The data behind it", "<svg"):

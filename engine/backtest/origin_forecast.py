@@ -137,8 +137,8 @@ def _score(
         }
     )
     for name, values in draws.items():
-        speaks = np.isfinite(values).all(axis=1)
-        part: pd.DataFrame = base[speaks].copy()
+        speaks = np.flatnonzero(np.isfinite(values).all(axis=1))
+        part = base.iloc[speaks].copy()
         x, y = values[speaks], actual[speaks]
         pit = scores.randomised_pit(x, y, u[speaks])
         part["model"] = name

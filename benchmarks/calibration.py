@@ -1,0 +1,79 @@
+"""Proof of calibration: are the stated odds the true ones?
+
+Three studies, all with the fast method of fitting (nested Laplace), whose results are kept in
+``benchmarks/results/calibration*`` and come from this one command, run from the project's root::
+
+    python benchmarks/calibration.py --sbc 200 --worlds 200 --misspecified 12
+
+1. Simulation-based calibration of the four declared models (:mod:`calibration_sbc`).
+2. Coverage on companies drawn from the models' own world (:mod:`calibration_worlds`).
+3. The same companies with one thing wrong at a time, and what it costs.
+
+``--resume`` keeps the jobs that are already stored and adds the missing ones; every job is a function of its
+number alone, so a resumed run equals an uninterrupted one. ``--report`` only writes the report again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+import calibration_report  # noqa: E402
+import calibration_sbc  # noqa: E402
+import calibration_worlds  # noqa: E402
+from calibration_store import load, save  # noqa: E402
+
+
+def run_sbc(count: int, resume: bool) -> None:
+    """Add simulations until every model has ``count``, model by model in turn."""
+    jobs = load("calibration_sbc") if resume else {}
+    models = list(calibration_sbc.DESIGNS)
+    for number in range(count):
+        for place, name in enumerate(models):
+            key = f"{name} {number}"
+            if key not in jobs:
+                seed = len(models) * number + place
+                ranks, khat = calibration_sbc.one(calibration_sbc.DESIGNS[name], seed)
+                jobs[key] = {"ranks": ranks, "khat": round(khat, 3)}
+        save("calibration_sbc", jobs)
+        print(f"sbc {number + 1}/{count}", flush=True)
+
+
+def run_worlds(counts: dict[str, int], resume: bool) -> None:
+    """Add worlds until every disturbance has its count, world by world in turn."""
+    jobs = load("calibration_worlds") if resume else {}
+    for number in range(max(counts.values(), default=0)):
+        for name, count in counts.items():
+            key = f"{name} {number}"
+            if number < count and key not in jobs:
+                jobs[key] = calibration_worlds.one(name, number)
+                save("calibration_worlds", jobs)
+        print(f"worlds {number + 1}/{max(counts.values())}", flush=True)
+
+
+def main() -> None:
+    """Run what is missing, then write the report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sbc", type=int, default=0, help="simulations per model")
+    parser.add_argument("--worlds", type=int, default=0, help="well-specified companies, four quarters each")
+    parser.add_argument("--misspecified", type=int, default=0, help="companies per disturbance")
+    parser.add_argument("--resume", action="store_true", help="keep what is stored, add what is missing")
+    parser.add_argument("--report", action="store_true", help="only write the report from what is stored")
+    options = parser.parse_args()
+    if not options.report:
+        if options.sbc:
+            run_sbc(options.sbc, options.resume)
+        names = [n for n in calibration_worlds.DISTURBANCES if n != calibration_worlds.NONE]
+        counts = {calibration_worlds.NONE: options.worlds} | dict.fromkeys(names, options.misspecified)
+        if options.worlds or options.misspecified:
+            run_worlds(counts, options.resume)
+    calibration_report.write_report()
+
+
+if __name__ == "__main__":
+    main()
