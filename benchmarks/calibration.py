@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import Any
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
@@ -25,6 +26,8 @@ import calibration_report  # noqa: E402
 import calibration_sbc  # noqa: E402
 import calibration_worlds  # noqa: E402
 from calibration_store import load, save  # noqa: E402
+
+from quotacast.errors import FitError  # noqa: E402
 
 
 def run_sbc(count: int, resume: bool) -> None:
@@ -36,10 +39,18 @@ def run_sbc(count: int, resume: bool) -> None:
             key = f"{name} {number}"
             if key not in jobs:
                 seed = len(models) * number + place
-                ranks, khat = calibration_sbc.one(calibration_sbc.DESIGNS[name], seed)
-                jobs[key] = {"ranks": ranks, "khat": round(khat, 3)}
+                jobs[key] = sbc_job(name, seed)
         save("calibration_sbc", jobs)
         print(f"sbc {number + 1}/{count}", flush=True)
+
+
+def sbc_job(name: str, seed: int) -> dict[str, Any]:
+    """One simulation; a fit that gives up is a result too (whether it does depends on the data alone)."""
+    try:
+        ranks, khat = calibration_sbc.one(calibration_sbc.DESIGNS[name], seed)
+    except FitError as error:
+        return {"failed": str(error)[:160]}
+    return {"ranks": ranks, "khat": round(khat, 3)}
 
 
 def run_worlds(counts: dict[str, int], resume: bool) -> None:

@@ -1,1 +1,2 @@
-def write_report(): pass
+def write_report():
+    pass

@@ -79,7 +79,11 @@ def predictor(declaration: Declaration, codes: Mapping[str, Codes], effects: Map
 
 
 def draw_cells(
-    declaration: Declaration, exposure: Floats, codes: dict[str, Codes], truth: Truth, rng: np.random.Generator
+    declaration: Declaration,
+    exposure: Floats,
+    codes: dict[str, Codes],
+    truth: Truth,
+    rng: np.random.Generator,
 ) -> Cells | None:
     """Data from the family; None where the means are beyond what can be drawn."""
     eta = predictor(declaration, codes, truth.effects)
@@ -213,7 +217,10 @@ def _total(declaration: Declaration, cells: Cells, effects: Mapping[str, Floats]
 
 
 def _next(
-    declaration: Declaration, effects: Mapping[str, Floats], hyper: Mapping[str, Floats], rng: np.random.Generator
+    declaration: Declaration,
+    effects: Mapping[str, Floats],
+    hyper: Mapping[str, Floats],
+    rng: np.random.Generator,
 ) -> Floats:
     names = {t.name for t in declaration.terms}
     n = effects["level"].shape[0]

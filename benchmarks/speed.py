@@ -74,7 +74,7 @@ def growth(base: Prepared, grown: Prepared) -> None:
         n = len(prepared.deals)
         effects = sum(t.size for d, _ in prepared.declared().values() for t in d.terms)
         print(
-            f"{name}: {n:>7,} opportunities {cells(prepared):>7,} cells {effects:>5,} effects {seconds:6.1f} s "
+            f"{name}: {n:>7,} deals {cells(prepared):>7,} cells {effects:>5,} effects {seconds:6.1f} s "
             f"{1000 * seconds / cells(prepared):6.3f} s per 1,000 cells"
         )
     print(f"100,000 against 5,000 opportunities   {big / small:7.2f} times")

@@ -9,14 +9,23 @@ the first simulated day; a day index at or beyond the last day means "not within
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numba
 import numpy as np
 
 from quotacast.engine.streams import GOLDEN, PER_DRAW, mix, unit
 
-#: Largest mean for which counts are drawn by exact inversion; beyond, a rounded Normal serves.
-EXACT_COUNT = 500.0
+#: Places per weighted day of the guides from a cumulative value to its index; a power of 2, so exact.
+FINE = 4
+#: Entries of the guide to a row of cumulative shares; a power of 2, so exact.
+GUIDE = 8192
+#: Draws that a thread takes at a time.
+CHUNK = 64
+#: -log of the smallest probability of zero with which counts are drawn by exact inversion; beyond, the
+#: recursion underflows and, means being that large without much overdispersion, a rounded Normal serves.
+EXACT_COUNT = 700.0
 _U = np.uint64
 # Places of a deal's own stream.
 _WAIT, _CAUSE, _DAY, _SEGMENT, _VALUE, _RATIO, _ZERO = _U(0), _U(1), _U(2), _U(3), _U(4), _U(5), _U(6)
@@ -27,7 +36,7 @@ def count(u, mean, phi):
     """NegBinomial number with this mean and dispersion, by inversion of ``u``."""
     if mean <= 0.0:
         return 0
-    if mean > EXACT_COUNT:
+    if phi * math.log1p(mean / phi) > EXACT_COUNT:
         sd = math.sqrt(mean + mean * mean / phi)
         z = 0.0
         for _ in range(12):  # Newton on the Normal distribution function
@@ -37,7 +46,7 @@ def count(u, mean, phi):
     ratio = mean / (phi + mean)
     p = math.exp(-phi * math.log1p(mean / phi))
     total, n = p, 0
-    while u > total and n < 100_000:
+    while u > total and n < 1_000_000:
         p *= (n + phi) / (n + 1.0) * ratio
         n += 1
         total += p
@@ -47,116 +56,110 @@ def count(u, mean, phi):
 
 
 @numba.njit(cache=True, nogil=True)
-def _find(cumulative, target, low, high):
-    """Smallest index in [low, high) whose upper cumulative value reaches the target."""
-    high -= 1
-    while low < high:
-        middle = (low + high) // 2
-        if cumulative[middle + 1] < target:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+def day_guide(cumulative):
+    """First index whose upper cumulative value reaches each multiple of 1 / FINE: where to start looking."""
+    last = cumulative.shape[0] - 2
+    guide = np.empty(int(cumulative[last + 1] * FINE) + 2, dtype=np.int64)
+    day = 0
+    for g in range(guide.shape[0]):
+        while day < last and cumulative[day + 1] < g / FINE:
+            day += 1
+        guide[g] = day
+    return guide
 
 
 @numba.njit(cache=True, nogil=True)
-def _pick(cumulative, u):
-    """Index drawn from cumulative shares."""
-    low, high = 0, cumulative.shape[0] - 1
-    while low < high:
-        middle = (low + high) // 2
-        if cumulative[middle] < u:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+def _share_guide(cumulative, guide):
+    """First index whose cumulative share reaches each multiple of 1 / GUIDE, into ``guide`` (GUIDE + 1,)."""
+    guide[:] = 0
+    for i in range(cumulative.shape[0] - 1):
+        guide[min(int(cumulative[i] * GUIDE) + 1, GUIDE)] += 1
+    for g in range(GUIDE):
+        guide[g + 1] += guide[g]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _rates(p, d, r, position, quarter, age, time, rep, out):
+    """Hazards of a cause for a rep, but for a deal's own factor, into ``out`` (bands x pieces,)."""
+    pieces = position.shape[0]
+    for piece in range(pieces):
+        now = time[d, piece] * rep[d, r, quarter[piece]]
+        for band in range(age.shape[1]):
+            out[band * pieces + piece] = age[p, band, position[piece]] * now
 
 
 @numba.njit(cache=True, nogil=True)
-def close(
-    wait,
-    cause_u,
-    start,
-    entry,
-    win,
-    loss,
-    cumulative,
-    weights,
-    edges,
-    piece_of_day,
-    position,
-    quarter,
-    age_edges,
-    age_win,
-    age_loss,
-    time_win,
-    time_loss,
-    rep_win,
-    rep_loss,
-    share_times,
-    cycle_times,
-    changed,
-):
-    """Follow one deal from ``entry`` until it closes or the horizon ends.
+def _path(start, entry, cumulative, weights, edges, piece_of_day, age_days, cycle_times, n, spell, span):
+    """Write the spells of constant hazard of a deal, from ``entry`` to the horizon; return the next place.
 
-    Parameters
-    ----------
-    wait, cause_u : float
-        Uniform numbers of the total cumulative hazard (inverted) and of the cause.
-    start, entry : int
-        Day of creation (negative for deals that are open at the start) and first day at risk.
-    win, loss : float
-        Constant factors of the deal's hazards.
+    ``spell`` (4, n) takes the first day, the day after the last, the cell (age band, piece) and the piece;
+    ``span`` (2, n) the weighted days before the spell and in it.
+    """
+    bands, days = age_days.shape[0], weights.shape[0]
+    at, age, piece = entry, float(entry - start), piece_of_day[entry]
+    band = np.searchsorted(age_days, entry - start, side="right") - 1
+    while at < days:
+        end, stretch = edges[piece + 1], cycle_times[piece]
+        if band + 1 < bands:
+            end = min(end, at + max(math.ceil((age_days[band + 1] - age) * stretch), 1))
+        spell[0, n], spell[1, n], spell[3, n] = at, end, piece
+        spell[2, n] = band * (edges.shape[0] - 1) + piece
+        base = cumulative[at] + (
+            0.5 * weights[at] if start == at else 0.0
+        )  # created in the middle of the day
+        span[0, n], span[1, n] = base, cumulative[end] - base
+        n += 1
+        age += (end - at) / stretch
+        at = end
+        piece += at >= edges[piece + 1]
+        while band + 1 < bands and age_days[band + 1] <= age + 1e-9:
+            band += 1
+    return n
+
+
+@numba.njit(cache=True, nogil=True)
+def paths(rep, start, cumulative, weights, edges, piece_of_day, age_edges, cycle_times):
+    """Spells of constant hazard of every deal: they depend on rep and day of creation, not on the draw.
 
     Returns
     -------
-    day, won : int
-        Day of the close (-1: still open at the horizon) and 1 for a win, 0 for a loss.
+    place : ndarray of int64, shape (deals + 1,)
+        Where the spells of each deal begin.
+    spell : ndarray of int64, shape (4, spells)
+    span : ndarray, shape (2, spells)
     """
-    days = weights.shape[0]
-    left = -math.log(wait)
-    at = entry
-    base = cumulative[at]
-    if start == entry:
-        base += 0.5 * weights[at]  # created in the middle of its day
-    age = float(entry - start)
-    piece = piece_of_day[at]
-    band = age_edges.shape[0] - 1
-    while age_edges[band] > age:
-        band -= 1
-    while True:
-        end = edges[piece + 1]
-        stretch = cycle_times[piece] if changed else 1.0
-        if band + 1 < age_edges.shape[0]:
-            turn = at + max(math.ceil((age_edges[band + 1] - age) * stretch), 1)
-            if turn < end:
-                end = turn
-        q, pos = quarter[piece], position[piece]
-        h_win = win * age_win[band, pos] * time_win[piece] * rep_win[q]
-        h_loss = loss * age_loss[band, pos] * time_loss[piece] * rep_loss[q]
-        if changed:
-            whole = (h_win + h_loss) / stretch
-            h_win = min(h_win / stretch * share_times[piece], whole)
-            h_loss = whole - h_win
-        both = h_win + h_loss
-        passed = (cumulative[end] - base) * both
-        if left <= passed:
-            day = _find(cumulative, base + left / both, at, end)
-            return day, 1 if cause_u * both < h_win else 0
-        left -= passed
-        age += (end - at) / stretch
-        at = end
-        if at >= days:
-            return -1, 0
-        base = cumulative[at]
-        if at >= edges[piece + 1]:
-            piece += 1
-        while band + 1 < age_edges.shape[0] and age_edges[band + 1] <= age + 1e-9:
-            band += 1
+    age_days = age_edges.astype(np.int64)
+    most = start.shape[0] * (edges.shape[0] + age_days.shape[0])
+    spell, span = np.empty((4, most), dtype=np.int64), np.empty((2, most))
+    place = np.zeros(start.shape[0] + 1, dtype=np.int64)
+    for i in range(start.shape[0]):
+        place[i + 1] = _path(
+            start[i],
+            max(start[i], 0),
+            cumulative,
+            weights,
+            edges,
+            piece_of_day,
+            age_days,
+            cycle_times[rep[i]],
+            place[i],
+            spell,
+            span,
+        )
+    return place, spell[:, : place[-1]].copy(), span[:, : place[-1]].copy()
 
 
-@numba.njit(cache=True, nogil=True, parallel=True)
-def run(
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _draws(
+    from_draw,
+    to_draw,
+    guide,
+    bin_key,  # (reps, bins)
+    place,  # where a deal's spells are: of open deals, then of new ones by rep and day of creation
+    spell,
+    span,
+    deal_order,  # open deals by rep
+    deal_at,  # (reps + 1,) where those of each rep begin
     first_draw,
     parameter,  # (draws,) row of the posterior
     # time
@@ -226,19 +229,44 @@ def run(
     won_days,
     won_cents,
 ):
-    """Simulate a block of draws; see the module :mod:`quotacast.engine.tables` for every array."""
-    draws, reps = created_base.shape
-    for d in numba.prange(draws):
+    """Simulate some draws of a block; see the module :mod:`quotacast.engine.tables` for every array.
+
+    One long function on purpose: a compiled helper that takes arrays costs more than what it does, for every
+    array is handed over as seven words and its references are counted, atomically, for each of the deals.
+    """
+    reps, deals, bins, segments = (
+        created_base.shape[1],
+        deal_rep.shape[0],
+        bin_label.shape[0],
+        segment_mix.shape[2],
+    )
+    bands, pieces, values = age_edges.shape[0], position.shape[0], residual.shape[0]
+    shares, share_at = np.empty_like(residual_shares[0]), np.empty(GUIDE + 1, dtype=np.int32)
+    rate_win, rate_loss = np.empty(bands * pieces), np.empty(bands * pieces)
+    begin, end, cell, piece = spell[0], spell[1], spell[2], spell[3]
+    before, risk = span[0], span[1]
+    days, rows = weights.shape[0], 1 if changed else 0
+    for d in range(from_draw, to_draw):
         p = parameter[d]
         draw = _U(first_draw + d) * PER_DRAW
-        for i in range(deal_rep.shape[0] + reps):
-            is_open = i < deal_rep.shape[0]
-            r = deal_rep[i] if is_open else i - deal_rep.shape[0]
-            bins = 1 if is_open else bin_label.shape[0]
-            for b in range(bins):
-                n = 1
+        shares[:] = residual_shares[p]  # read in order, once, into the cache
+        _share_guide(shares, share_at)
+        for r in range(reps):
+            _rates(p, d, r, position, quarter, age_win, time_win, rep_win, rate_win)
+            _rates(p, d, r, position, quarter, age_loss, time_loss, rep_loss, rate_loss)
+            rep_wins, rep_losses, rep_value, shares_of = (
+                base_win[d, r],
+                base_loss[d, r],
+                value_rep[d, r],
+                mix_row[r],
+            )
+            for b in range(bins + 1):  # the last stands for the deals that are open
+                is_open = b == bins
+                n = deal_at[r + 1] - deal_at[r]
                 if not is_open:
-                    exposure = at_work[r, bin_edges[b + 1]] - at_work[r, bin_edges[b]]
+                    low, high = bin_edges[b], bin_edges[b + 1]
+                    worked = at_work[r, low]
+                    exposure = at_work[r, high] - worked
                     if exposure <= 0.0:
                         continue
                     mean = (
@@ -248,74 +276,80 @@ def run(
                         * created_rep[d, r, bin_quarter[b]]
                         * created_tenure[p, tenure[r, b]]
                     )
-                    bin_key = mix(rep_key[r] + _U(bin_label[b]) * GOLDEN)
-                    n = count(unit(bin_key, draw), mean, dispersion[p])
+                    bin_stream = bin_key[r, b]
+                    n = count(unit(bin_stream, draw), mean, dispersion[p])
                 for k in range(n):
                     if is_open:
+                        i = deal_order[deal_at[r] + k]
                         stream = deal_key[i]
-                        start, entry = deal_start[i], 0
+                        start = deal_start[i]
                         s, band, log_amount = deal_segment[i], deal_band[i], deal_amount[i]
                     else:
-                        stream = mix(bin_key ^ mix(_U(k + 1)))
-                        low, high = bin_edges[b], bin_edges[b + 1]
-                        target = at_work[r, low] + unit(stream, draw + _DAY) * exposure
-                        start = _find(at_work[r], target, low, high)
-                        entry = start
+                        stream = mix(bin_stream ^ mix(_U(k + 1)))
+                        target = worked + unit(stream, draw + _DAY) * exposure
+                        start = low
+                        for day in range(low + 1, high):
+                            start += at_work[r, day] < target
                         created[d, r, step_of_day[start]] += 1
-                        s = _pick(segment_mix[p, mix_row[r]], unit(stream, draw + _SEGMENT))
+                        u = unit(stream, draw + _SEGMENT)
+                        s = 0
+                        for j in range(segments - 1):
+                            s += segment_mix[p, shares_of, j] < u
                         band, log_amount = 0, math.nan
                         if quoted:
-                            log_amount = (
-                                value_segment[p, s]
-                                + value_rep[d, r]
-                                + value_time[d, quarter[piece_of_day[start]]]
-                                + residual[_pick(residual_shares[p], unit(stream, draw + _VALUE))]
+                            u = unit(stream, draw + _VALUE)
+                            pick = share_at[int(u * GUIDE)]
+                            while pick < values - 1 and shares[pick] < u:
+                                pick += 1
+                            centre = (
+                                value_segment[p, s] + rep_value + value_time[d, quarter[piece_of_day[start]]]
                             )
+                            log_amount = centre + residual[pick]
                             band = 1
                             for e in range(band_edges.shape[0]):
                                 band += log_amount > band_edges[e]
-                    day, win = close(
-                        unit(stream, draw + _WAIT),
-                        unit(stream, draw + _CAUSE),
-                        start,
-                        entry,
-                        base_win[d, r] * segment_win[p, s] * amount_win[p, band],
-                        base_loss[d, r] * segment_loss[p, s] * amount_loss[p, band],
-                        cumulative,
-                        weights,
-                        edges,
-                        piece_of_day,
-                        position,
-                        quarter,
-                        age_edges,
-                        age_win[p],
-                        age_loss[p],
-                        time_win[d],
-                        time_loss[d],
-                        rep_win[d, r],
-                        rep_loss[d, r],
-                        share_times[r],
-                        cycle_times[r],
-                        changed,
-                    )
+                    row = deals + rows * r * days + start
+                    if is_open:
+                        row = i
+                    # Spend the deal's cumulative hazard spell by spell.
+                    own_win = rep_wins * segment_win[p, s] * amount_win[p, band]
+                    own_loss = rep_losses * segment_loss[p, s] * amount_loss[p, band]
+                    left = -math.log(unit(stream, draw + _WAIT))
+                    day, win = -1, False
+                    for j in range(place[row], place[row + 1]):
+                        h_win = own_win * rate_win[cell[j]]
+                        both = h_win + own_loss * rate_loss[cell[j]]
+                        if changed:
+                            stretch, times = cycle_times[r, piece[j]], share_times[r, piece[j]]
+                            both /= stretch
+                            h_win = min(h_win / stretch * times, both)
+                        passed = risk[j] * both
+                        if left <= passed:
+                            target = before[j] + left / both
+                            day, last = max(guide[int(target * FINE)], begin[j]), end[j] - 1
+                            while day < last and cumulative[day + 1] < target:
+                                day += 1
+                            win = unit(stream, draw + _CAUSE) * both < h_win
+                            break
+                        left -= passed
                     if day < 0:
                         continue
                     step = step_of_day[day]
                     component = 0 if is_open else 1
-                    if win == 0:
+                    if not win:
                         lost[d, r, step, component] += 1
                         continue
                     won[d, r, step, component] += 1
                     won_days[d, r, step, component] += day - start
-                    if unit(stream, draw + _ZERO) < zero_share[p]:
+                    if zero_share[p] > 0.0 and unit(stream, draw + _ZERO) < zero_share[p]:
                         continue
                     if math.isnan(log_amount):
-                        log_amount = (
-                            value_segment[p, s]
-                            + value_rep[d, r]
-                            + value_time[d, quarter[piece_of_day[day]]]
-                            + residual[_pick(residual_shares[p], unit(stream, draw + _VALUE))]
-                        )
+                        u = unit(stream, draw + _VALUE)
+                        pick = share_at[int(u * GUIDE)]
+                        while pick < values - 1 and shares[pick] < u:
+                            pick += 1
+                        centre = value_segment[p, s] + rep_value + value_time[d, quarter[piece_of_day[day]]]
+                        log_amount = centre + residual[pick]
                         if quoted:
                             pick = int(unit(stream, draw + _RATIO) * new_ratio.shape[0])
                             log_amount += new_ratio[pick]
@@ -327,3 +361,43 @@ def run(
                     if changed:
                         amount *= value_times[r, piece_of_day[day]]
                     won_cents[d, r, step, component] += math.floor(min(amount, largest) * 100.0 + 0.5)
+
+
+def run(**arrays: Any) -> None:
+    """Simulate a block of draws into its result arrays; threads share the draws and change nothing.
+
+    Plain threads, because the compiled loop releases the GIL, and compiles far faster than a parallel loop.
+    """
+    shared = _shared(arrays)
+    starts = range(0, len(arrays["parameter"]), CHUNK)
+    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        list(pool.map(lambda d: _draws(d, min(d + CHUNK, starts.stop), **shared, **arrays), starts))
+
+
+def _shared(arrays: dict[str, Any]) -> dict[str, Any]:
+    """What all draws of a block have in common and is quickly made."""
+    names = ("cumulative", "weights", "edges", "piece_of_day", "age_edges", "cycle_times")
+    grid = [arrays[name] for name in names]
+    days, reps = arrays["weights"].size, arrays["rep_key"].size if arrays["changed"] else 1
+    rep = np.concatenate([arrays["deal_rep"], np.repeat(np.arange(reps), days)])
+    start = np.concatenate([arrays["deal_start"], np.tile(np.arange(days), reps)])
+    place, spell, span = paths(rep, start, *grid)
+    return {
+        "guide": day_guide(arrays["cumulative"]),
+        "bin_key": bin_keys(arrays["rep_key"], arrays["bin_label"]),
+        "place": place,
+        "spell": spell,
+        "span": span,
+        "deal_order": np.argsort(arrays["deal_rep"], kind="stable"),
+        "deal_at": np.searchsorted(np.sort(arrays["deal_rep"]), np.arange(arrays["rep_key"].size + 1)),
+    }
+
+
+@numba.njit(cache=True, nogil=True)
+def bin_keys(rep_key, bin_label):
+    """Streams of the numbers created, shape (reps, bins)."""
+    out = np.empty((rep_key.shape[0], bin_label.shape[0]), dtype=np.uint64)
+    for r in range(rep_key.shape[0]):
+        for b in range(bin_label.shape[0]):
+            out[r, b] = mix(rep_key[r] + _U(bin_label[b]) * GOLDEN)
+    return out

@@ -19,6 +19,7 @@ from quotacast.engine.drivers import Change, Drivers
 from quotacast.engine.paths import Steps
 from quotacast.engine.quota import Scope
 from quotacast.engine.streams import key, keys, normals
+from quotacast.errors import PlanError
 from quotacast.models.counts import bin_index
 from quotacast.models.funnel import Funnel
 from quotacast.models.people import FAR, tenure_band
@@ -53,16 +54,19 @@ class Crew:
 def crew(funnel: Funnel, drivers: Drivers) -> Crew:
     """Put history's reps, leavers and hires together."""
     people = funnel.prepared.people
-    stop = people.stop.copy()
-    index = people.index()
-    for leave in drivers.leaves:
-        stop[index[leave.rep_id]] = min(stop[index[leave.rep_id]], int(day_number(leave.on)) - 1)
+    reps = people.reps + tuple(h.rep_id for h in drivers.hires)
+    index = {rep: i for i, rep in enumerate(reps)}
     starts = np.array([int(day_number(h.on)) for h in drivers.hires], dtype=np.int64)
+    stop = np.concatenate([people.stop, np.full(starts.size, FAR)])
+    for leave in drivers.leaves:
+        if leave.rep_id not in index:
+            raise PlanError(f"leave: there is no rep {leave.rep_id}; there are {', '.join(reps)}")
+        stop[index[leave.rep_id]] = min(stop[index[leave.rep_id]], int(day_number(leave.on)) - 1)
     return Crew(
-        people.reps + tuple(h.rep_id for h in drivers.hires),
+        reps,
         people.team + tuple(h.team for h in drivers.hires),
         np.concatenate([people.start, starts]),
-        np.concatenate([stop, np.full(starts.size, FAR)]),
+        stop,
         np.concatenate([people.hired, starts]),
         len(people.reps),
     )
@@ -89,6 +93,10 @@ class Tables:
         prepared = funnel.prepared
         first, last = prepared.grid.last + 1, int(day_number(horizon))
         cuts = tuple(sorted(_cuts(drivers)))
+        if steps.edges[0] > first or steps.edges[-1] < last + 1:
+            raise ValueError(
+                f"steps {steps.edges[0]} to {steps.edges[-1]} do not cover days {first} to {last}"
+            )
         self.grid = TimeGrid(prepared.grid.calendar, first, last, prepared.grid.weights, cuts)
         self.crew = crew(funnel, drivers)
         self.steps = steps

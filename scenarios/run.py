@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,6 +33,7 @@ from quotacast.models.periods import Period
 from quotacast.models.timegrid import day_number
 from quotacast.scenarios.choose import check_quota_scopes
 from quotacast.scenarios.plan import Plan, default_plan, load_plan
+from quotacast.scenarios.targets import BASE_DRAWS, as_factors, check_changes
 
 DEFAULT_METHOD: Method = "laplace"
 #: Posterior draws of a fit.
@@ -183,7 +184,9 @@ class Run:
     @cached_property
     def drivers(self) -> Drivers:
         """What the plan decides about the future."""
-        return self.plan.drivers(self._people.reps)
+        found = self.plan.drivers(self._people.reps)
+        check_changes(found)
+        return found
 
     @property
     def run_folder(self) -> Path:
@@ -255,16 +258,25 @@ class Run:
             raise PlanError(
                 f"periods {', '.join(late)} end after the plan's horizon {horizon.label}: move the horizon"
             )
+        self.funnel  # noqa: B018  fitted first, so that the bars come in order
         self.told("simulating", 0.0)
-        first = int(day_number(self.history.as_of_date)) + 1
-        steps = Steps.covering((*wanted, horizon), cuts=(first,))
+        first = self.history.as_of_date + timedelta(days=1)
+        drivers = as_factors(self.drivers, first, horizon.last, self._base)
+        return self._simulate(drivers, (*wanted, horizon), self.plan.draws)
+
+    def _base(self, drivers: Drivers, spans: tuple[Period, ...]) -> Paths:
+        """A smaller simulation that says what would be without changes ``to`` a value."""
+        return self._simulate(drivers, (*spans, self.plan.horizon_period), min(self.plan.draws, BASE_DRAWS))
+
+    def _simulate(self, drivers: Drivers, periods: tuple[Period, ...], draws: int) -> Paths:
+        tomorrow = int(day_number(self.history.as_of_date)) + 1
         return simulate(
             self.funnel,
             self.history,
-            self.drivers,
-            steps,
-            horizon.last,
-            draws=self.plan.draws,
+            drivers,
+            Steps.covering(periods, cuts=(tomorrow,)),
+            self.plan.horizon_period.last,
+            draws=draws,
             seed=self.plan.seed,
             told=lambda share: self.told("simulating", share),
         )

@@ -1,0 +1,88 @@
+"""Changes ``to`` a value, turned into factors on what would be without them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+
+import numpy as np
+
+from quotacast.engine.drivers import CHANGEABLE, Change, Drivers
+from quotacast.engine.metrics import METRICS, metric, series
+from quotacast.engine.paths import Paths
+from quotacast.engine.quota import Scope
+from quotacast.errors import PlanError
+from quotacast.models.periods import Period
+
+#: Draws of the simulation that says what would be without a change.
+BASE_DRAWS = 1000
+#: ``opportunities_created`` is changed to so many per month of this length.
+MONTH_DAYS = 365.25 / 12
+
+Simulated = Callable[[Drivers, tuple[Period, ...]], Paths]
+
+
+def check_changes(drivers: Drivers) -> None:
+    """Refuse changes that the simulator cannot follow yet.
+
+    Raises
+    ------
+    PlanError
+        Naming every one of them.
+    """
+    able = [name for name in CHANGEABLE if name in METRICS]
+    problems = [
+        f"change[{k}].what: {change.what} cannot be simulated by this version; there are {', '.join(able)}"
+        for k, change in enumerate(drivers.changes, 1)
+        if change.what not in able
+    ]
+    if problems:
+        raise PlanError(problems)
+
+
+def as_factors(drivers: Drivers, first: date, last: date, simulated: Simulated) -> Drivers:
+    """Replace every ``to`` by ``times``: the value wanted / the value without any ``to``.
+
+    The value without the change is the ratio of the means of simulated sums, in the change's scope and
+    within its days; for ``opportunities_created`` it is a number per month. A changed cycle shortens and
+    lengthens the time to every close, of which those beyond the horizon are not seen: there the factor is
+    an approximation.
+
+    Parameters
+    ----------
+    first, last : date
+        First and last simulated day.
+    simulated : callable
+        From drivers and periods to paths.
+    """
+    wanted = [c for c in drivers.changes if c.to is not None]
+    if not wanted:
+        return drivers
+    spans = {c: _span(c, first, last) for c in wanted}
+    plain = replace(drivers, changes=tuple(c for c in drivers.changes if c.to is None))
+    paths = simulated(plain, tuple(spans.values()))
+    made = tuple(_factor(c, spans[c], paths) if c.to is not None else c for c in drivers.changes)
+    return replace(drivers, changes=made)
+
+
+def _span(change: Change, first: date, last: date) -> Period:
+    begin, end = max(change.first or first, first), min(change.last or last, last)
+    if end < begin:
+        raise PlanError(f"change of {change.what} to {change.to:g}: its days lie outside {first} to {last}")
+    return Period("change", "day", begin, end)
+
+
+def _factor(change: Change, span: Period, paths: Paths) -> Change:
+    which, scope = metric(change.what), Scope.parse(change.scope)
+    found = series(paths, which, scope, span).total
+    known = found[np.isfinite(found)]
+    base = float(known.mean()) if known.size else 0.0
+    if change.what == "opportunities_created":
+        base *= MONTH_DAYS / ((span.last - span.first + timedelta(days=1)).days)
+    if base <= 0 or change.to is None:
+        raise PlanError(
+            f"change of {change.what} to {change.to}: without it there is none for {change.scope} from "
+            f"{span.first} to {span.last}, so no factor leads there"
+        )
+    return replace(change, to=None, times=change.to / base)
