@@ -398,6 +398,7 @@ def quotas(
     from quotacast.engine.reports.table import as_table
     from quotacast.scenarios.choose import check_by, select_metrics, select_quotas, select_scopes
     from quotacast.scenarios.quotafile import read_quotas
+    from quotacast.scenarios.trackrecord import judged, stored_record
     from quotacast.scenarios.views import quota_view
 
     _refuse_out(out)
@@ -415,11 +416,34 @@ def quotas(
             )
         paths = run.paths([run.plan.calendar.parse(q.period) for q in chosen])
         found = attainability(paths, chosen, run.plan.calendar, run.provenance(), quantiles)
+        found = judged(found, stored_record(run), run.force)
     _show(found, form, out, lambda whole, width: as_table(quota_view(whole, scope), width=width))
     _notes((*notes, *run.plan_notes))
 
 
 # -- trust -------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@SOURCE
+@click.option("--origins", type=click.IntRange(1), default=24, help="How many month ends, the latest. [24]")
+@_options(RUN_OPTIONS, OUT_OPTIONS)
+def backtest(
+    source: Path | None, origins: int, form: str, out: Path | None, quiet: bool, **options: Any
+) -> None:
+    """Score forecasts of the past: made with what was known then, against what came true.
+
+    Finished origins are kept, so a stopped backtest goes on where it was.
+
+    \b
+    Example: quotacast backtest demo/plan.toml --origins 12
+    """
+    from quotacast.scenarios.trackrecord import backtest as answer
+    from quotacast.scenarios.trackrecord import record_lines
+
+    with _progress(quiet) as told:
+        found = answer(_run(source, options, told), origins)
+    _show(found, form, out, lambda record, width: "\n".join(record_lines(record)))
 
 
 @main.command()

@@ -19,6 +19,7 @@ from quotacast.engine.reports.words import money
 from quotacast.models.periods import Calendar, Period
 from quotacast.scenarios.run import Run
 from quotacast.scenarios.screen import HEADLINE, main_period, main_quotas, screen
+from quotacast.scenarios.trackrecord import judged, reliability_answer, stored_record
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,23 @@ def overview(run: Run) -> Overview:
     wanted = [*months, horizon, *(run.plan.calendar.parse(q.period) for q in quotas)]
     paths = run.paths(wanted)
     provenance = run.provenance()
-    odds = attainability(paths, quotas, run.plan.calendar, provenance)
+    record = stored_record(run)
+    odds = judged(attainability(paths, quotas, run.plan.calendar, provenance), record, run.force)
     scopes = [s for s in paths.scopes() if s.kind != "rep"]
     outlook = forecast(paths, list(METRICS), scopes, [*months, horizon], provenance)
     quality = data_quality(run.history, provenance)
-    lines = tuple(screen(run, paths, odds, quotas, skipped))
-    return Overview(odds, outlook, quality, lines, _page(run, odds, outlook, quality, months))
+    lines = tuple(screen(run, paths, odds, quotas, skipped, record))
+    return Overview(odds, outlook, quality, lines, _page(run, odds, outlook, quality, months, record))
 
 
-def _page(run: Run, odds: Answer, outlook: Answer, quality: Answer, months: Sequence[Period]) -> str:
+def _page(
+    run: Run,
+    odds: Answer,
+    outlook: Answer,
+    quality: Answer,
+    months: Sequence[Period],
+    record: Answer | None,
+) -> str:
     plan = run.plan
     labels = {p.label for p in months}
     monthly = _only(outlook, lambda t: (t["metric"] == HEADLINE) & t["period"].isin(labels))
@@ -72,6 +81,8 @@ def _page(run: Run, odds: Answer, outlook: Answer, quality: Answer, months: Sequ
     sections += _other_quotas(odds, main)
     whole = _only(outlook, lambda t: t["period"] == plan.horizon_period.label)
     sections.append(Section(whole, f"All metrics in {plan.horizon_period.label}", None))
+    if record is not None:
+        sections.append(Section(reliability_answer(record), "Track record of the odds", None))
     lacks = "; ".join(quality.summary["missing"].values())
     sections.append(
         Section(

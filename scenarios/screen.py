@@ -18,6 +18,7 @@ from quotacast.models.periods import KINDS, Calendar
 from quotacast.models.timegrid import day_number
 from quotacast.scenarios.lines import WIDTH, name, packed
 from quotacast.scenarios.run import Run
+from quotacast.scenarios.trackrecord import standing
 
 COMPANY = Scope("company")
 #: The metric in which a plan is summed up.
@@ -28,7 +29,12 @@ _GAP = "   "
 
 
 def screen(
-    run: Run, paths: Paths, odds: Answer, quotas: Sequence[Quota], skipped: Sequence[str]
+    run: Run,
+    paths: Paths,
+    odds: Answer,
+    quotas: Sequence[Quota],
+    skipped: Sequence[str],
+    record: Answer | None = None,
 ) -> Iterator[str]:
     """Lines that sum a plan up.
 
@@ -42,13 +48,15 @@ def screen(
         Those that are judged.
     skipped : sequence of str
         What must be said about those that are not.
+    record : Answer, optional
+        The stored backtest.
     """
     yield _title(run)
-    yield from _company(run, paths, quotas)
+    yield from _company(run, paths, quotas, HEADLINE in odds.summary.get("withheld", {}))
     main = main_quotas(odds, run.plan.calendar, run.plan.horizon)
     yield from _teams(main, run.plan.horizon)
     yield from _reps(run, odds, main)
-    yield from packed(["no track record yet"], label="Record")
+    yield from packed([standing(record).line], label="Record")
     yield from _doubt(run)
     notes = [*skipped, *run.plan_notes]
     if not quotas:
@@ -93,14 +101,15 @@ def _title(run: Run) -> str:
     return name(called, WIDTH - len(rest)) + rest
 
 
-def _company(run: Run, paths: Paths, quotas: Sequence[Quota]) -> Iterator[str]:
+def _company(run: Run, paths: Paths, quotas: Sequence[Quota], withheld: bool) -> Iterator[str]:
     horizon = run.plan.horizon_period
     found = series(paths, metric(HEADLINE), COMPANY, horizon)
     targets = [q for q in quotas if q.scope == COMPANY and q.metric == HEADLINE and q.period == horizon.label]
     if targets:
         target = targets[0].target
         p = float((found.total >= target).mean())
-        yield f"Company {HEADLINE}   target {_money(target)}   {odds_words(p)} ({percent(p)})"
+        said = "odds withheld" if withheld else f"{odds_words(p)} ({percent(p)})"
+        yield f"Company {HEADLINE}   target {_money(target)}   {said}"
     else:
         yield f"Company {HEADLINE} in {horizon.label}   no target stated"
     low, middle, high = np.quantile(found.total, [0.1, 0.5, 0.9])

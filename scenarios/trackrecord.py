@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from quotacast.engine.answer import Answer
+import pandas as pd
+
+from quotacast.engine.answer import Answer, Field
 from quotacast.engine.backtest.origin_forecast import OURS, Settings
 from quotacast.engine.backtest.origins import origins
 from quotacast.engine.backtest.record import load_record, run_backtest, track_record
@@ -124,14 +126,70 @@ def _against_run_rate(record: Answer, metric: str) -> tuple[float | None, float 
     return skill_against(record.rows, metric, "runrate", "q1", int(record.provenance.get("seed", 1)))
 
 
-def reliability_words(record: Answer | None, band: Mapping[str, float] | None = None) -> str:
-    """``quotas called 60-80 % likely were met n of m times``, for the company's quotas."""
+#: Metrics that the backtest scores, by the metrics whose odds rest on them.
+SCORED = {
+    "bookings": "bookings",
+    "revenue": "bookings",
+    "deals_won": "deals_won",
+    "opportunities_created": "opportunities_created",
+}
+
+
+def judged(odds: Answer, record: Answer | None, force: bool = False) -> Answer:
+    """Odds in the light of the track record.
+
+    Odds of a metric whose skill against run-rate is below 0 by two standard errors are withheld (missing,
+    with the reason in ``summary["withheld"]``) unless forced; below 0 they are named in
+    ``summary["doubtful"]``.
+    """
     if record is None:
-        return ""
-    low, high = (0.6, 0.8) if band is None else (band["from"], band["to"])
-    rows = [v for v in record.summary["verdicts"] if v["from"] == low and v["scope"] == "company"]
-    n, met = sum(v["quotas"] for v in rows), sum(v["met"] for v in rows)
-    return f"quotas called {low:.0%}–{high:.0%} likely were met {met} of {n} times"
+        return odds
+    said = {name: standing(record, scored) for name, scored in SCORED.items()}
+    withheld = {n: s.line for n, s in said.items() if s.verdict == "withheld" and not force}
+    doubtful = {n: s.line for n, s in said.items() if s.verdict in ("doubtful", "withheld")}
+    rows = odds.rows.copy()
+    rows.loc[rows["metric"].isin(list(withheld)), "p_attain"] = None
+    reasons = " ".join(f"Odds on {n} are withheld: {why}." for n, why in withheld.items())
+    summary = {**odds.summary, "withheld": withheld, "doubtful": doubtful, "record": said["bookings"].line}
+    return replace(odds, rows=rows, words=f"{odds.words} {reasons}".strip(), summary=summary)
+
+
+RELIABILITY = (
+    Field("scope", "text", "company, team or rep"),
+    Field("horizon", "text", "over which days"),
+    Field("called", "text", "odds that were given"),
+    Field("quotas", "count", "how many quotas were called so"),
+    Field("met", "count", "how many of them were met"),
+    Field("expected", "score", "how many should have been met: the sum of their odds"),
+)
+
+
+def reliability_answer(record: Answer) -> Answer:
+    """The verdicts' own record: what was called so and so likely, and how often it came true."""
+    kept = [v for v in record.summary["verdicts"] if v["quotas"]]
+    rows = pd.DataFrame(
+        [
+            (
+                v["scope"],
+                v["horizon"],
+                f"{v['from']:.0%} – {v['to']:.0%}",
+                v["quotas"],
+                v["met"],
+                v["expected"],
+            )
+            for v in kept
+        ],
+        columns=[f.name for f in RELIABILITY],
+    )
+    words = (
+        f"{record.words} Candidate quotas at 0.8 to 1.3 times the same days a year before, at "
+        f"{record.summary['origins']} month ends; losses included."
+    )
+    return Answer("verdicts", rows, RELIABILITY, words, {}, record.provenance)
+
+
+def _band(v: Mapping[str, float]) -> str:
+    return f"{v['from']:.0%} – {v['to']:.0%}"
 
 
 def record_lines(record: Answer) -> Iterator[str]:
