@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from typing import Any
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
@@ -39,18 +40,17 @@ def run_sbc(count: int, resume: bool) -> None:
             key = f"{name} {number}"
             if key not in jobs:
                 seed = len(models) * number + place
-                jobs[key] = sbc_job(name, seed)
+                jobs[key] = attempt(lambda n=name, s=seed: calibration_sbc.job(n, s))
         save("calibration_sbc", jobs)
         print(f"sbc {number + 1}/{count}", flush=True)
 
 
-def sbc_job(name: str, seed: int) -> dict[str, Any]:
-    """One simulation; a fit that gives up is a result too (whether it does depends on the data alone)."""
+def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """A job's result; a fit that gives up is a result too (whether it does depends on the data alone)."""
     try:
-        ranks, khat = calibration_sbc.one(calibration_sbc.DESIGNS[name], seed)
+        return work()
     except FitError as error:
         return {"failed": str(error)[:160]}
-    return {"ranks": ranks, "khat": round(khat, 3)}
 
 
 def run_worlds(counts: dict[str, int], resume: bool) -> None:
@@ -60,7 +60,7 @@ def run_worlds(counts: dict[str, int], resume: bool) -> None:
         for name, count in counts.items():
             key = f"{name} {number}"
             if number < count and key not in jobs:
-                jobs[key] = calibration_worlds.one(name, number)
+                jobs[key] = attempt(lambda n=name, k=number: calibration_worlds.one(n, k))
                 save("calibration_worlds", jobs)
         print(f"worlds {number + 1}/{max(counts.values())}", flush=True)
 

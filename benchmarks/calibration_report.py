@@ -9,9 +9,9 @@ from importlib.metadata import version
 from typing import Any
 
 import calibration_sbc
-import calibration_worlds
 import numpy as np
 from calibration_store import RESULTS, load, write
+from calibration_worlds import DISTURBANCES, NONE, QUARTERS
 from scipy import stats
 
 from quotacast.engine.backtest.scores import covered
@@ -29,34 +29,36 @@ COMMAND = "python benchmarks/calibration.py --sbc {sbc} --worlds {worlds} --miss
 
 def write_report() -> None:
     """Write ``calibration.json``, ``calibration.md`` and the two pictures from what is stored."""
-    sbc, worlds = sbc_table(load("calibration_sbc")), load("calibration_worlds")
+    sbc, everything = sbc_table(load("calibration_sbc")), load("calibration_worlds")
+    worlds = {key: job for key, job in everything.items() if "failed" not in job}
     ranks, failures = ranks_by(load("calibration_sbc"))
     summary = {
-        "command": command(sbc, worlds),
+        "command": command(load("calibration_sbc"), everything),
         "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
         "sbc": sbc,
         "sbc_failed_fits": failures,
         "sbc_khat_above_0.7": khat_failures(load("calibration_sbc")),
-        "coverage": coverage_table(of(worlds, calibration_worlds.NONE)),
-        "coverage_by_quarter": quarter_table(of(worlds, calibration_worlds.NONE)),
+        "worlds_failed_fits": {
+            n: sum("failed" in j for j in of(everything, n).values()) for n in DISTURBANCES
+        },
+        "coverage": coverage_table(of(worlds, NONE)),
+        "coverage_by_quarter": quarter_table(of(worlds, NONE)),
         "misspecified": cost_table(worlds),
     }
     write(RESULTS / "calibration.json", json.dumps(summary, indent=1) + "\n")
     write(RESULTS / "calibration.md", markdown(summary))
     if ranks:
         write(RESULTS / "calibration_sbc.svg", sbc_picture(ranks, sbc) + "\n")
-    if of(worlds, calibration_worlds.NONE):
+    if of(worlds, NONE):
         write(RESULTS / "calibration_pit.svg", pit_picture(worlds) + "\n")
 
 
-def command(sbc: Sequence[Mapping[str, Any]], worlds: Jobs) -> str:
+def command(sbc: Jobs, worlds: Jobs) -> str:
     """The command that gives what is stored."""
-    counts = {n: len(of(worlds, n)) for n in calibration_worlds.DISTURBANCES}
-    wrong = [c for n, c in counts.items() if n != calibration_worlds.NONE]
-    runs = max((row["simulations"] + row["failed"] for row in sbc), default=0)
-    return COMMAND.format(
-        sbc=runs, worlds=counts[calibration_worlds.NONE], misspecified=max(wrong, default=0)
-    )
+    counts = {n: len(of(worlds, n)) for n in DISTURBANCES}
+    wrong = max((c for n, c in counts.items() if n != NONE), default=0)
+    runs = max(len(of(sbc, model)) for model in calibration_sbc.DESIGNS)
+    return COMMAND.format(sbc=runs, worlds=counts[NONE], misspecified=wrong)
 
 
 def of(jobs: Jobs, name: str) -> dict[int, Any]:
@@ -184,7 +186,7 @@ def quarter_table(jobs: Mapping[int, Any]) -> list[dict[str, Any]]:
     for cell in _cells(jobs):
         kind, metric = cell.split(" ")
         row: dict[str, Any] = {"scope": kind, "metric": metric}
-        for q in range(len(calibration_worlds.QUARTERS)):
+        for q in range(len(QUARTERS)):
             values = [np.reshape(held(j, cell, 80), (4, -1))[q].tolist() for j in jobs.values()]
             row[f"q{q + 1}"] = round(clustered(values)[0], 4)
         rows.append(row)
@@ -202,14 +204,12 @@ def cost_table(worlds: Jobs) -> list[dict[str, Any]]:
     ``bias`` is the geometric mean over companies of forecast mean / actual (a year's sum) less 1, and
     ``crps_ratio`` that of the CRPS per unit of actual over the undisturbed company's.
     """
-    calm = of(worlds, calibration_worlds.NONE)
+    calm = of(worlds, NONE)
     rows = []
-    for name in calibration_worlds.DISTURBANCES:
+    for name in DISTURBANCES:
         jobs = {n: j for n, j in of(worlds, name).items() if n in calm}
-        if name == calibration_worlds.NONE:
-            numbers = {
-                n for other in calibration_worlds.DISTURBANCES if other != name for n in of(worlds, other)
-            }
+        if name == NONE:
+            numbers = {n for other in DISTURBANCES if other != name for n in of(worlds, other)}
             jobs = {n: j for n, j in jobs.items() if n in numbers}
         for cell in _cells(jobs):
             kind, metric = cell.split(" ")
@@ -241,7 +241,7 @@ def _mean_factor(logs: Sequence[float]) -> float:
 
 def pit_picture(worlds: Jobs) -> str:
     """Histograms of PIT by scope and metric on well-specified companies."""
-    jobs = of(worlds, calibration_worlds.NONE)
+    jobs = of(worlds, NONE)
     cells = _cells(jobs)
     board = Board(WIDTH, 190, "PIT histograms of well-specified companies")
     board.text(8, 18, f"PIT on {len(jobs)} well-specified companies, four quarters each", bold=True)
@@ -270,23 +270,27 @@ def markdown(summary: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in summary["versions"].items())
     text = ["# Proof of calibration", "", f"    {summary['command']}", "", f"Made with {versions}.", ""]
     text += _sbc_words(summary)
-    text += ["## Well-specified companies", "", _WORLD_WORDS, "", *_table(summary["coverage"]), ""]
+    failed = ", ".join(f"{n} {count}" for n, count in summary["worlds_failed_fits"].items())
+    text += ["## Well-specified companies", "", _WORLD_WORDS, f"Fits that gave up: {failed}.", ""]
+    text += [*_table(summary["coverage"]), ""]
     text += ["80 % coverage by quarters ahead:", "", *_table(summary["coverage_by_quarter"]), ""]
     text += ["![PIT](calibration_pit.svg)", "", "## What each disturbance costs", "", _COST_WORDS, ""]
-    text += [f"- {n}: {d.meaning}" for n, d in calibration_worlds.DISTURBANCES.items()]
+    text += [f"- {n}: {d.meaning}" for n, d in DISTURBANCES.items()]
     return "\n".join([*text, "", *_table(summary["misspecified"]), ""])
 
 
 _WORLD_WORDS = (
-    "Two years of records, five reps, a forecast of the next four quarters, each quarter a forecast of its own. "
-    "Coverage is by randomised PIT; standard errors are clustered by company. Truths come from the models' own "
-    "scales; levels, the residual of values and the shape over ages are narrower than the priors, and age x "
-    "position and effects of amounts are zero. Companies are kept by the size of their records alone."
+    "Two years of records, five reps, a forecast of the next four quarters, each quarter a forecast of its "
+    "own. Coverage is by randomised PIT; standard errors are clustered by company. Truths come from the "
+    "models' own scales; levels, the residual of values and the shape over ages are narrower than the "
+    "priors, and age x position and effects of amounts are zero. Companies are kept by the size of their "
+    "records alone."
 )
 _COST_WORDS = (
-    "The row `none` holds the undisturbed companies of the same numbers, so rows differ by the disturbance alone. "
-    "`bias` is the geometric mean over companies of forecast mean / actual over the year, less 1; `crps_ratio` "
-    "compares the CRPS per unit of actual with the undisturbed company's (1: costs nothing)."
+    "The row `none` holds the undisturbed companies of the same numbers, so that rows differ by the "
+    "disturbance alone. `bias` is the geometric mean over companies of forecast mean / actual over the year, "
+    "less 1; `crps_ratio` compares the CRPS per unit of actual with the undisturbed company's (1: costs "
+    "nothing)."
 )
 
 
@@ -296,13 +300,16 @@ def _sbc_words(summary: Mapping[str, Any]) -> list[str]:
     gave_up = ", ".join(f"{m} {n}" for m, n in summary["sbc_failed_fits"].items())
     khat = ", ".join(f"{m} {n}" for m, n in summary["sbc_khat_above_0.7"].items())
     verdict = f"Off: {', '.join(off)}." if off else "None is off."
+    words = [
+        f"{len(rows)} quantities of four models; uniformity is refused where Holm's adjusted p (chi-square",
+        f"and ECDF together) is below {ALPHA}. {verdict} Fits that gave up, by model: {gave_up}; fits with",
+        f"k-hat above .7 (ranked all the same): {khat}. `bias` is in standard errors (positive: truths lie",
+        "high), `spread` above 1 means posteriors that are too narrow.",
+    ]
     return [
         "## Simulation-based calibration",
         "",
-        f"{len(rows)} quantities of four models; uniformity is refused where Holm's adjusted p (chi-square and "
-        f"ECDF) is below {ALPHA}. {verdict} Fits that gave up, by model: {gave_up}; fits with k-hat above .7: "
-        f"{khat}. `bias` is in standard errors (positive: truths lie high), `spread` above 1 means posteriors "
-        "that are too narrow.",
+        *words,
         "",
         "![Ranks](calibration_sbc.svg)",
         "",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -38,6 +39,8 @@ KEPT = (30, 5_000)
 DRAWS, RANKS = 800, 199
 #: Bins of the histograms: 200 ranks in bins of 10.
 BINS = 20
+#: Number of the stream of truths and data.
+STREAM = 41
 AGES = (0, 8, 15, 31, 91, 181)
 REPS, TEAMS, MONTHS, QUARTERS = 5, 2, 12, 4
 
@@ -164,7 +167,7 @@ def laplace(declaration: Declaration, cells: Cells, seed: int) -> Posterior:
 
 def one(design: Design, seed: int, fit: Fit = laplace) -> tuple[dict[str, int], float]:
     """Rank of every quantity of one simulation, and the fit's Pareto k-hat."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, STREAM])  # apart from the streams of the fit, which gets the same seed
     while True:
         declaration, exposure, codes = design(rng)
         truth = draw_truth(declaration, rng)
@@ -180,6 +183,12 @@ def one(design: Design, seed: int, fit: Fit = laplace) -> tuple[dict[str, int], 
         ties = int((x == value).sum())
         ranks[name] = int((x < value).sum()) + int(rng.integers(0, ties + 1))
     return ranks, float(posterior.diagnostics.get("khat", 0.0))
+
+
+def job(name: str, seed: int) -> dict[str, Any]:
+    """One simulation of a declared model, as it is stored."""
+    ranks, khat = one(DESIGNS[name], seed)
+    return {"ranks": ranks, "khat": round(khat, 3)}
 
 
 def quantities(

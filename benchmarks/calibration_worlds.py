@@ -3,9 +3,9 @@
 A company has five reps in two teams (one hired nine months before the end), two years of records and a
 forecast of the four quarters after them. Its truth comes from ``engine.worlds.draw_truth``, whose scales are
 those of the models' declarations; the drifts that the models allow for (a random walk of every level by
-quarter) are added here with the declared scales. What the models have and these worlds lack (age x position,
-an effect of the amount on hazards) is zero in the truth. Companies are kept by their data alone (``DEALS`` and
-``WINS``), which leaves calibration as it is.
+quarter) are added here with the declared scales. What the models have and these worlds lack (age x
+position, an effect of the amount on hazards) is zero in the truth. Companies are kept by their data alone
+(``DEALS`` and ``WINS``), which leaves calibration as it is.
 
 Forecasts are scored by the definitions of the backtest; coverage is that of central intervals by randomised
 PIT. A disturbed company has the same truth and the same random numbers as the undisturbed of its number.

@@ -83,8 +83,9 @@ def employment(history: History, first: int, last: int) -> Employment:
 
     A rep without a hiring date was there from the beginning, or, where the first opportunity comes late,
     starts one mean gap before it (to start with it would make that event certain). Without a leaving date
-    the rep is at work unless a silence of that length has a predictive probability below ``SILENCE``:
-    with n opportunities in T days and a flat prior on the rate, (T / (T + silence)) ** (n - 1).
+    the rep is at work unless the silence has a predictive probability below ``SILENCE``. Silence is counted
+    in opportunities of the whole company, so that a lull common to all sends nobody away: with n of N in
+    the rep's time and C since, under a flat prior on the share, (N / (N + C)) ** (n - 1).
     """
     created = pd.DataFrame(
         {
@@ -109,14 +110,18 @@ def employment(history: History, first: int, last: int) -> Employment:
     began = np.where(newcomer, earliest - gap, first)
     origin = np.where(known_hire, hired, np.where(newcomer, began, first - TENURED))
     start = np.clip(np.where(known_hire, np.minimum(hired, earliest), began), first, None)
-    chance = (span / (span + np.maximum(last - latest, 0))) ** np.maximum(count - 1, 0)
+    days = np.sort(created["day"].to_numpy(dtype=np.int64))
+    upto = np.searchsorted(days, latest, side="right")
+    during = np.maximum(upto - np.searchsorted(days, earliest), 1)
+    since = np.searchsorted(days, last, side="right") - upto
+    chance = (during / (during + np.maximum(since, 0))) ** np.maximum(count - 1, 0)
     silent = ~known_left & (count > 0) & (chance < SILENCE)
     absent = ~known_left & ~known_hire & (count == 0)
     late = known_left & (count > 0) & (latest > left - 1)
     gone = np.where(known_left, np.where(late, latest, left - 1), FAR)
     stop = np.where(silent, latest, np.where(absent, start - 1, gone))
-    days = np.full(len(reps), np.datetime64(int(last), "D"))
-    team = history.team_on(np.asarray(reps, dtype=object), days) if reps else np.empty(0, dtype=object)
+    today = np.full(len(reps), np.datetime64(int(last), "D"))
+    team = history.team_on(np.asarray(reps, dtype=object), today) if reps else np.empty(0, dtype=object)
     return Employment(
         reps,
         tuple(str(t) for t in team),

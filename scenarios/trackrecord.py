@@ -13,8 +13,10 @@ from quotacast.engine.answer import Answer, Field
 from quotacast.engine.backtest.origin_forecast import OURS, Settings
 from quotacast.engine.backtest.origins import origins
 from quotacast.engine.backtest.record import load_record, run_backtest, track_record
+from quotacast.engine.reports.words import money
 from quotacast.models import store
 from quotacast.models.funnel import MODEL_VERSION
+from quotacast.scenarios.lines import packed
 from quotacast.scenarios.run import Run, versions
 
 #: Simulated futures per origin.
@@ -194,17 +196,16 @@ def _band(v: Mapping[str, float]) -> str:
 
 def record_lines(record: Answer) -> Iterator[str]:
     """The track record for a terminal: company totals by metric and horizon, then the verdicts."""
-    yield record.words
+    yield from packed([record.words], indent=0)
     yield ""
-    yield f"{'company, total':<32}{'CRPS':>9}{'skill':>7}{'± se':>7}   {'80% held':<13}best baseline"
+    yield f"{'company, total':<31}{'CRPS':>7}{'skill':>6}{'± se':>6}  {'80% held':<11}best baseline"
     for m in record.summary["models"]:
         if m["model"] == OURS and m["scope"] == "company" and m["component"] == "total":
             name = f"{m['metric']} {m['horizon']} (n={m['n']})"
-            skill = _share(m["skill"])
-            error = _share(m["skill_se"])
+            skill, error = _share(m["skill"]), _share(m["skill_se"])
             held = f"{_share(m['coverage_80'])} ± {_share(m['coverage_80_se'])}"
             best = m["best_baseline"] or "–"
-            yield f"{name:<32}{m['crps']:>9,.4g}{skill:>7}{error:>7}   {held:<13}{best}"
+            yield f"{name:<31}{money(m['crps']):>7}{skill:>6}{error:>6}  {held:<11}{best}"
     yield ""
     yield f"{'quotas called':<24}{'met':>6}{'of':>6}{'expected':>10}"
     for v in record.summary["verdicts"]:

@@ -80,8 +80,11 @@ def test_without_hiring_date_the_first_deal_tells(make_history: Callable[..., An
 
 
 def test_long_silence_is_leaving_and_is_said(make_history: Callable[..., Any]) -> None:
-    """A deal a week until September 2025: 17 weeks of silence hold 17 creations that were due."""
+    """A deal a week until September 2025, while colleagues went on: 17 creations were due since."""
     rows = every("quiet", 7, FIRST, date(2025, 9, 1)) + every("slow", 60, FIRST, date(2025, 9, 1))
+    lull = people_of(make_history, rows, [])
+    assert not lull["quiet"]["silent"]  # everybody fell silent: that is the data's end, not a leaving
+    rows += every("busy", 6, FIRST, LAST)
     found = people_of(make_history, rows, [])
     assert found["quiet"]["silent"]
     assert found["quiet"]["stop"] == date(2025, 9, 1)

@@ -1,0 +1,198 @@
+"""The backtest: origins, what came true, the stored record, and what the record does to odds."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from quotacast.engine.answer import Answer
+from quotacast.engine.answers.attainability import FIELDS
+from quotacast.engine.backtest import record as records
+from quotacast.engine.backtest.origin_forecast import OURS, Settings
+from quotacast.engine.backtest.origins import month_ends, origins, outcomes, spans
+from quotacast.engine.backtest.record import load_record, run_backtest, track_record
+from quotacast.engine.backtest.targets import Target
+from quotacast.engine.quota import Scope
+from quotacast.errors import DataError
+from quotacast.models.periods import Calendar
+from quotacast.scenarios.trackrecord import judged, record_lines, reliability_answer, standing
+
+FIRST, LAST = date(2024, 1, 1), date(2025, 9, 30)
+CALENDAR = Calendar()
+
+
+@pytest.fixture(scope="module")
+def history(small_world, world_history):  # type: ignore[no-untyped-def]
+    return world_history(small_world(11, 4, FIRST, LAST))
+
+
+@pytest.fixture(scope="module")
+def two(history) -> tuple[date, ...]:  # type: ignore[no-untyped-def]
+    return (date(2025, 3, 31), date(2025, 5, 31))
+
+
+@pytest.fixture(scope="module")
+def record(history, two, tmp_path_factory):  # type: ignore[no-untyped-def]
+    folder = tmp_path_factory.mktemp("record") / "r"
+    settings = Settings(CALENDAR, "laplace", 300, 3)
+    return (*run_backtest(history, two, settings, folder, {"key": "k"}), folder)
+
+
+def test_origins_are_month_ends_with_history_before_and_a_month_after(history) -> None:  # type: ignore[no-untyped-def]
+    found = origins(history)
+    assert found[-1] == date(2025, 8, 31)
+    assert origins(history, 3) == found[-3:]
+    assert all((d.replace(day=28) + pd.Timedelta(days=4)).month != d.month for d in found)
+    assert month_ends(date(2024, 2, 28), date(2024, 4, 29)) == [date(2024, 2, 29), date(2024, 3, 31)]
+
+
+def test_too_short_a_history_says_how_many_months_are_missing(history) -> None:  # type: ignore[no-untyped-def]
+    begin = history.opportunities["closed_on"].min().date()
+    short = history.as_of(date(2024, begin.month + 3, 15))
+    with pytest.raises(DataError, match=r"3 whole months of closings.*needs 7: 4 more months"):
+        origins(short)
+
+
+def test_horizons_of_an_origin_inside_and_at_the_end_of_a_quarter() -> None:
+    inside = spans(date(2025, 4, 30), CALENDAR, date(2026, 12, 31))
+    assert (inside["rq"].first, inside["rq"].last) == (date(2025, 5, 1), date(2025, 6, 30))
+    assert (inside["q1"].first, inside["q1"].last) == (date(2025, 7, 1), date(2025, 9, 30))
+    assert (inside["m3"].first, inside["m3"].last) == (date(2025, 7, 1), date(2025, 7, 31))
+    assert (inside["y1"].first, inside["y1"].last) == (date(2025, 5, 1), date(2026, 4, 30))
+    at_end = spans(date(2025, 6, 30), CALENDAR, date(2025, 9, 30))
+    assert set(at_end) == {"m1", "m2", "m3", "q1"}
+    assert at_end["q1"].first == date(2025, 7, 1)
+
+
+def test_outcomes_are_what_a_plain_count_gives(history) -> None:  # type: ignore[no-untyped-def]
+    origin = date(2025, 3, 31)
+    snapshot = history.as_of(origin, strict=True)
+    deals = history.opportunities
+    won = deals[(deals["status"] == "won") & deals["closed_on"].between("2025-04-01", "2025-06-30")]
+    span = (date(2025, 4, 1), date(2025, 6, 30))
+    parts = [Target("bookings", Scope("company"), *span, part) for part in ("total", "open", "new")]
+    total, opened, new = outcomes(history, snapshot, parts)
+    assert total == pytest.approx(won["amount"].sum())
+    assert opened == pytest.approx(won.loc[won["created_on"] <= "2025-03-31", "amount"].sum())
+    assert opened + new == pytest.approx(total)
+    assert 0 < opened < total
+    rep = won["rep_id"].iloc[0]
+    assert outcomes(history, snapshot, [Target("deals_won", Scope("rep", rep), *span)]) == [
+        (won["rep_id"] == rep).sum()
+    ]
+
+
+def test_the_contract_of_the_rows_and_sums_of_means(record) -> None:  # type: ignore[no-untyped-def]
+    rows, verdicts, _ = record
+    wanted = "origin horizon metric component scope scope_id model actual mean p50 crps covered_50 covered_80"
+    assert list(rows.columns)[:13] == wanted.split()
+    ours = rows[(rows["model"] == OURS) & (rows["metric"] == "bookings") & (rows["horizon"] == "q1")]
+    by = ours.pivot_table(index="origin", columns=["component", "scope"], values="mean", aggfunc="sum")
+    np.testing.assert_allclose(by["total", "company"], by["total", "rep"])
+    np.testing.assert_allclose(by["total", "company"], by["open", "company"] + by["new", "company"])
+    assert {"runrate", "pipeline", "month_of_quarter", "ets"} <= set(rows["model"])
+    assert verdicts["met"].dtype == bool
+    assert verdicts["p_attain"].between(0, 1).all()
+    low, high = (verdicts.loc[verdicts["factor"] == f, "p_attain"].mean() for f in (1.3, 0.8))
+    assert low < high
+
+
+def test_a_finished_origin_is_not_done_again(record, history, two, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    rows, verdicts, folder = record
+    monkeypatch.setattr(records, "forecast_origin", lambda *a: pytest.fail("done again"))
+    again, same = run_backtest(history, two, Settings(CALENDAR, "laplace", 300, 3), folder, {})
+    pd.testing.assert_frame_equal(again, rows)
+    pd.testing.assert_frame_equal(same, verdicts)
+
+
+def test_a_stopped_backtest_leaves_what_was_finished(record, history, two, monkeypatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    finished = records.load_origin(record[2], two[0])
+    calls: list[date] = []
+
+    def stops(history: Any, origin: date, settings: Settings) -> Any:
+        calls.append(origin)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return finished
+
+    monkeypatch.setattr(records, "forecast_origin", stops)
+    folder = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        run_backtest(history, two, Settings(CALENDAR, "laplace", 300, 3), folder, {})
+    found = load_record(folder)
+    assert found is not None
+    assert set(found[0]["origin"]) == {two[0].isoformat()}
+
+
+def test_nothing_after_the_origin_reaches_the_forecast(history) -> None:  # type: ignore[no-untyped-def]
+    """A history whose future was changed gives the same snapshot, so the same forecast."""
+    origin = date(2025, 3, 31)
+    deals = history.opportunities.copy()
+    later = deals["closed_on"] > pd.Timestamp(origin)
+    deals.loc[later, "amount"] = deals.loc[later, "amount"] * 7
+    changed = type(history)(
+        {**history.tables, "opportunities": deals}, history.as_of_date, "EUR", (), history.rejected
+    )
+    a, b = (h.as_of(origin, strict=True).opportunities for h in (history, changed))
+    pd.testing.assert_frame_equal(a, b)
+
+
+def test_the_record_in_words_and_lines(record) -> None:  # type: ignore[no-untyped-def]
+    answer = track_record(record[0], record[1], {"seed": 1}, 1)
+    lines = list(record_lines(answer))
+    assert all(len(line) <= 80 for line in lines)
+    assert any("deals_won q1" in line for line in lines)
+    table = reliability_answer(answer)
+    assert table.rows["quotas"].sum() == len(record[1])
+    assert table.rows["met"].sum() == record[1]["met"].sum()
+
+
+def _record(ours: float, theirs: float, noise: float) -> Answer:
+    """A made-up record: company bookings by quarter, our CRPS against run-rate's."""
+    rng = np.random.default_rng(4)
+    rows = [
+        {
+            "origin": date(2024, 1, 28).replace(month=1 + k % 12, year=2024 + k // 12).isoformat(),
+            "horizon": "q1", "metric": "bookings", "component": "total", "scope": "company", "scope_id": "",
+            "model": model, "actual": 10.0, "mean": 9.0, "p50": 9.5, "crps": mean + noise * rng.normal(),
+            "covered_50": 1.0, "covered_80": 1.0, "covered_95": 1.0, "pit": 0.4,
+        }
+        for k in range(20)
+        for model, mean in ((OURS, ours), ("runrate", theirs))
+    ]  # fmt: skip
+    verdicts = pd.DataFrame(
+        {"origin": ["2024-01-28"], "horizon": ["q1"], "metric": ["bookings"], "scope": ["company"],
+         "scope_id": [""], "factor": [1.0], "target": [9.0], "p_attain": [0.7], "met": [True]}
+    )  # fmt: skip
+    return track_record(pd.DataFrame(rows), verdicts, {"seed": 1}, 1)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "noise", "verdict"),
+    [(2.0, 3.0, 0.1, "good"), (3.5, 3.0, 0.8, "doubtful"), (4.0, 3.0, 0.05, "withheld")],
+)
+def test_odds_are_judged_by_skill_against_run_rate(
+    ours: float, theirs: float, noise: float, verdict: str
+) -> None:
+    found = standing(_record(ours, theirs, noise))
+    assert found.verdict == verdict, found.line
+
+
+def test_odds_are_withheld_with_the_reason_unless_forced() -> None:
+    fields = FIELDS
+    rows = pd.DataFrame(
+        [["company", "", "base", "bookings", "output", "2026", 9.0, 1.0, 0.7, 1.0, 9.1]],
+        columns=[f.name for f in fields],
+    )
+    odds = Answer("quotas", rows, fields, "One quota.", {}, {})
+    bad = _record(4.0, 3.0, 0.05)
+    held = judged(odds, bad)
+    assert held.rows["p_attain"].isna().all()
+    assert "withheld" in held.words
+    assert "worse than run-rate" in held.summary["withheld"]["bookings"]
+    assert judged(odds, bad, force=True).rows["p_attain"].tolist() == [0.7]
+    assert judged(odds, None) is odds
