@@ -23,7 +23,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,13 +35,14 @@ from quotacast.models.laplace_conditional import Conditional, solve
 from quotacast.models.laplace_problem import Problem
 from quotacast.models.terms import Cells, Declaration, Floats, Posterior
 
-#: Points of hyperparameters, and once more with the next number where k-hat is above its limit.
-POINTS = (256, 1024)
+#: Points of hyperparameters, and again with the next number where k-hat is above its limit.
+POINTS = (256, 1024, 1024)
 KHAT_LIMIT = 0.7
 #: Candidates per requested draw.
 CANDIDATES = 4
-#: Degrees of freedom of the proposal for the hyperparameters.
-PROPOSAL_DF = 15.0
+#: Degrees of freedom of the proposal for the hyperparameters in every try: a heavier tail bounds the weights
+#: of points far out, at some loss of efficiency.
+PROPOSAL_DF = (15.0, 5.0, 3.0)
 #: How far out, in standard deviations, the proposal's width is measured, and its limits. The wider counts:
 #: a proposal that is too narrow on one side costs far more than one that is too wide.
 REACHES = (1.5, 3.0, 5.0)
@@ -123,8 +124,8 @@ def _fit(declaration: Declaration, cells: Cells, draws: int, seed: int) -> Poste
     problem = Problem(declaration, cells)
     mode = find_mode(problem)
     proposal = split_t(problem, mode)
-    for points in POINTS:
-        sample = propose(problem, mode, proposal, points, draws, seed)
+    for points, df in zip(POINTS, PROPOSAL_DF, strict=True):
+        sample = propose(problem, mode, replace(proposal, df=df), points, draws, seed)
         weights, khat = smoothed_weights(sample.log_weights.ravel())
         if khat <= KHAT_LIMIT:
             break
@@ -242,7 +243,7 @@ def split_t(problem: Problem, mode: Mode) -> SplitT:
                 fall = max(mode.value - found.log_marginal, 1e-3)
                 widths[r, j] = np.clip(reach / np.sqrt(2.0 * fall), *STRETCH)
         sides.append(widths.max(axis=0))
-    return SplitT(mode.zeta, root, sides[0], sides[1], PROPOSAL_DF)
+    return SplitT(mode.zeta, root, sides[0], sides[1], PROPOSAL_DF[0])
 
 
 @dataclass(frozen=True)

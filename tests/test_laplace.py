@@ -287,7 +287,7 @@ def test_systematic_draws_are_in_proportion() -> None:
 
 def test_a_second_round_follows_a_poor_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(laplace, "KHAT_LIMIT", -10.0)
-    monkeypatch.setattr(laplace, "POINTS", (32, 64))
+    monkeypatch.setattr(laplace, "POINTS", (32, 64, 64))
     posterior = fit_laplace(declaration(), cells()[0], draws=20)
     assert posterior.diagnostics["hyper_points"] == 64
 
