@@ -203,8 +203,8 @@ def _cells(jobs: Mapping[int, Any]) -> list[str]:
 def cost_table(worlds: Jobs) -> list[dict[str, Any]]:
     """What every disturbance costs, against the undisturbed companies of the same numbers.
 
-    ``bias`` is the geometric mean over companies of forecast mean / actual (a year's sum) less 1, and
-    ``crps_ratio`` that of the CRPS per unit of actual over the undisturbed company's.
+    Both are geometric means over companies and relative to the undisturbed company: ``bias`` of the
+    forecast's mean per unit of actual (a year's sums), less 1; ``crps_ratio`` of the CRPS per unit of actual.
     """
     calm = of(worlds, NONE)
     rows = []
@@ -218,12 +218,10 @@ def cost_table(worlds: Jobs) -> list[dict[str, Any]]:
             if metric == "opportunities_created":
                 continue
             mean, se = clustered([held(j, cell, 80) for j in jobs.values()])
-            bias = [_log_ratio(j[cell]["mean"], j[cell]["actual"]) for j in jobs.values()]
-            crps = [
-                _log_ratio(j[cell]["crps"], j[cell]["actual"])
-                - _log_ratio(calm[n][cell]["crps"], calm[n][cell]["actual"])
-                for n, j in jobs.items()
-            ]
+            bias, crps = (
+                [_log_ratio(j[cell], top) - _log_ratio(calm[n][cell], top) for n, j in jobs.items()]
+                for top in ("mean", "crps")
+            )
             row = {"disturbance": name, "scope": kind, "metric": metric, "quarters": 4 * len(jobs)}
             row |= {"forecasts": sum(len(j[cell]["pit"]) for j in jobs.values())}
             row |= {"covered_80": round(mean, 4), "se_80": round(se, 4)}
@@ -232,9 +230,10 @@ def cost_table(worlds: Jobs) -> list[dict[str, Any]]:
     return rows
 
 
-def _log_ratio(top: Sequence[float], bottom: Sequence[float]) -> float:
-    below = sum(bottom)
-    return float(np.log(sum(top) / below)) if below > 0 else float("nan")
+def _log_ratio(scored: Mapping[str, Sequence[float]], top: str) -> float:
+    """log of a year's sum over the sum of actuals; NaN where nothing came."""
+    below = sum(scored["actual"])
+    return float(np.log(sum(scored[top]) / below)) if below > 0 else float("nan")
 
 
 def _mean_factor(logs: Sequence[float]) -> float:
@@ -290,9 +289,9 @@ _WORLD_WORDS = (
 )
 _COST_WORDS = (
     "The row `none` holds the undisturbed companies of the same numbers, so that rows differ by the "
-    "disturbance alone. `bias` is the geometric mean over companies of forecast mean / actual over the year, "
-    "less 1; `crps_ratio` compares the CRPS per unit of actual with the undisturbed company's (1: costs "
-    "nothing)."
+    "disturbance alone. `bias` (how much higher the forecast's mean stands per unit of actual) and "
+    "`crps_ratio` (CRPS per unit of actual) are geometric means over companies, relative to the undisturbed "
+    "company: 0 and 1 cost nothing."
 )
 
 
