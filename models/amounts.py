@@ -262,6 +262,17 @@ class Residuals:
     zero_share: Floats
 
 
+def _smearing(log_amount: Floats, location: Floats, residual: Floats) -> float:
+    """Log factor that makes the modelled mean of all amounts the observed one.
+
+    Where groups differ in shape and not only in location (a rep who sells other products), locations of logs
+    times the mean of exp(residual), Duan's smearing (1983, doi:10.1080/01621459.1983.10478017), miss the mean
+    of the whole; money must add up there first.
+    """
+    modelled = np.exp(location).mean() * np.exp(residual).mean()
+    return float(np.log(np.exp(log_amount).mean() / modelled))
+
+
 def bootstrap_residuals(data: ValueData, posterior: Posterior, seed: int) -> Residuals:
     """Draw the Bayesian bootstrap that goes with a posterior of the location."""
     rng = np.random.default_rng(seed)
@@ -269,7 +280,8 @@ def bootstrap_residuals(data: ValueData, posterior: Posterior, seed: int) -> Res
     for term in data.declaration.terms:
         mean = posterior.effects[term.name].mean(axis=0)
         location += mean[0] if term.kind == "level" else mean[data.row_codes[term.axis]]
-    values = _thin(data.log_amount - location)
+    residual = data.log_amount - location
+    values = _thin(residual + _smearing(data.log_amount, location, residual))
     gaps = rng.standard_exponential((posterior.draws, values.size), dtype=np.float32)
     cumulative = np.cumsum(gaps, axis=1, dtype=np.float64)
     cumulative /= cumulative[:, -1:]

@@ -42,7 +42,7 @@ MIX_WEIGHT = 20.0
 #: The models of a funnel.
 MODELS = ("created", "won", "lost", "value")
 #: Changes with every change to the models that makes an older fit useless.
-MODEL_VERSION = 1
+MODEL_VERSION = 2
 #: Days of history without which nothing can be fitted.
 SHORTEST = 28
 

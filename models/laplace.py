@@ -167,7 +167,10 @@ def find_mode(problem: Problem) -> Mode:
 
     def negative(zeta: Floats) -> tuple[float, Floats]:
         nonlocal z, iterations
-        found = solve(problem, zeta, z, 1e-5)
+        try:
+            found = solve(problem, zeta, z, 1e-5)
+        except FitError:  # a step far too long, to an sd of 0 or beyond: the line search takes a shorter one
+            return np.inf, np.zeros(d)
         z, iterations = found.point.z, iterations + found.iterations
         return -found.log_marginal, -found.gradient()
 
@@ -276,12 +279,16 @@ def propose(problem: Problem, mode: Mode, proposal: SplitT, points: int, draws: 
     iterations = 0
     for i, zeta in enumerate(zetas):
         start = mode.z + mode.slope @ (zeta - mode.zeta)
-        found = solve(problem, zeta, start, LOOSE)
+        try:
+            found = solve(problem, zeta, start, LOOSE)
+        except FitError:  # so far out that the curvature overflows: no posterior mass there
+            hyper[i], x[i], log_weights[i] = 0.0, 0.0, -np.inf
+            continue
         hyper[i] = found.scales.values
         x[i], log_weights[i] = candidates(found, rng.standard_normal((problem.dimension, half)))
         log_weights[i] -= log_q[i]
         iterations += found.iterations
-    if not np.all(np.isfinite(log_weights.max(axis=1))):
+    if np.isnan(log_weights).any() or not np.isfinite(log_weights.max()):
         raise FitError(
             f"model {problem.declaration.name}: importance weights are not finite; fit it with nuts"
         )

@@ -112,7 +112,7 @@ def standing(record: Answer | None, metric: str = "bookings") -> Standing:
     text = f"{record.summary['origins']} months: 80% ranges held {held:.0%}"
     skill, error = _against_run_rate(record, metric)
     if skill is None or error is None:
-        return Standing(text, "good")
+        return Standing(f"{text}; too few to compare with run-rate", "doubtful")
     text += f"; {abs(skill):.0%} {'better' if skill >= 0 else 'worse'} than run-rate"
     if skill < -2 * error:
         return Standing(f"{text}: odds withheld", "withheld")
@@ -122,10 +122,15 @@ def standing(record: Answer | None, metric: str = "bookings") -> Standing:
 
 
 def _against_run_rate(record: Answer, metric: str) -> tuple[float | None, float | None]:
-    """Skill against run-rate over the horizon of a quarter, and its standard error."""
+    """Skill against run-rate, and its standard error: of quarters, or of months where those are too few."""
     from quotacast.engine.backtest.record import skill_against
 
-    return skill_against(record.rows, metric, "runrate", "q1", int(record.provenance.get("seed", 1)))
+    seed = int(record.provenance.get("seed", 1))
+    for horizon in ("q1", "m1"):
+        skill, error = skill_against(record.rows, metric, "runrate", horizon, seed)
+        if skill is not None and error is not None and error == error:
+            return skill, error
+    return None, None
 
 
 #: Metrics that the backtest scores, by the metrics whose odds rest on them.
