@@ -258,10 +258,16 @@ def fit(
     """
     declared = prepared.declared()
     found = dict(_FITTERS[method](declared, draws, seed, told or _nobody))
-    for name, posterior in found.items():
-        if fall_back and float(posterior.diagnostics.get("khat", 0.0)) > KHAT_LIMIT:
-            found[name] = _nuts_one(declared, name, draws, seed)
-    return assemble(prepared, {name: found[name] for name in MODELS}, seed)
+    sure: dict[str, Posterior] = {}
+    for name, result in found.items():
+        failed = isinstance(result, FitError) or float(result.diagnostics.get("khat", 0.0)) > KHAT_LIMIT
+        if fall_back and failed:
+            sure[name] = _nuts_one(declared, name, draws, seed)
+        elif isinstance(result, FitError):
+            raise result
+        else:
+            sure[name] = result
+    return assemble(prepared, {name: sure[name] for name in MODELS}, seed)
 
 
 def _nobody(name: str, share: float) -> None:
@@ -275,14 +281,18 @@ def _nuts_one(declared: Declared, name: str, draws: int, seed: int) -> Posterior
     return fit_nuts(declaration, cells, draws=draws // CHAINS, seed=seed + MODELS.index(name))
 
 
-def _nuts(declared: Declared, draws: int, seed: int, told: Told) -> Iterator[tuple[str, Posterior]]:
+def _nuts(
+    declared: Declared, draws: int, seed: int, told: Told
+) -> Iterator[tuple[str, Posterior | FitError]]:
     for k, name in enumerate(declared):
         told(name, k / len(declared))
         yield name, _nuts_one(declared, name, draws, seed)
     told("all", 1.0)
 
 
-def _laplace(declared: Declared, draws: int, seed: int, told: Told) -> Iterator[tuple[str, Posterior]]:
+def _laplace(
+    declared: Declared, draws: int, seed: int, told: Told
+) -> Iterator[tuple[str, Posterior | FitError]]:
     from quotacast.models.laplace import fit_laplace
 
     # two cores: the longest models go first, and BLAS keeps to one thread
@@ -293,11 +303,13 @@ def _laplace(declared: Declared, draws: int, seed: int, told: Told) -> Iterator[
         }
         for k, (name, future) in enumerate(waiting.items()):
             told(name, k / len(waiting))
-            yield name, future.result()
+            error = future.exception()
+            yield name, error if isinstance(error, FitError) else future.result()
     told("all", 1.0)
 
 
-_FITTERS: Mapping[Method, Callable[[Declared, int, int, Told], Iterator[tuple[str, Posterior]]]] = {
+Fitter = Callable[[Declared, int, int, Told], Iterator[tuple[str, Posterior | FitError]]]
+_FITTERS: Mapping[Method, Fitter] = {
     "nuts": _nuts,
     "laplace": _laplace,
 }
