@@ -47,8 +47,6 @@ TARGET_ACCEPT = 0.95
 #: share of divergent transitions.
 LIMITS = {"rhat": 1.05, "ess": 100.0, "divergences": 0.005}
 
-Progress = Callable[[float], None]
-
 
 def fit_nuts(
     declaration: Declaration,

@@ -8,7 +8,6 @@ counted in weighted days) and in simulation (days are drawn by them).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -144,9 +143,3 @@ class TimeGrid:
     def __post_init__(self) -> None:
         if self.last < self.first:
             raise ValueError(f"time grid: last day {self.last} before first day {self.first}")
-
-
-def span(days: Iterable[int]) -> tuple[int, int]:
-    """Smallest and largest day number."""
-    values = list(days)
-    return min(values), max(values)

@@ -173,7 +173,7 @@ def _record(ours: float, theirs: float, noise: float) -> Answer:
 
 @pytest.mark.parametrize(
     ("ours", "theirs", "noise", "verdict"),
-    [(2.0, 3.0, 0.1, "good"), (3.5, 3.0, 0.8, "doubtful"), (4.0, 3.0, 0.05, "withheld")],
+    [(2.0, 3.0, 0.1, "good"), (3.5, 3.0, 0.8, "doubtful"), (3.7, 3.0, 0.4, "withheld")],
 )
 def test_odds_are_judged_by_skill_against_run_rate(
     ours: float, theirs: float, noise: float, verdict: str
