@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import numpy as np
@@ -105,6 +105,10 @@ class Paths:
     def draws(self) -> int:
         """Number of simulated futures."""
         return int(self.created.shape[0])
+
+    def taken(self, draws: Counts) -> Paths:
+        """The futures of these numbers, each with everything that happens in it; repeats are allowed."""
+        return replace(self, **{name: getattr(self, name)[draws] for name in MEASURES}, _sums={})
 
     def scopes(self) -> tuple[Scope, ...]:
         """The company, its teams and its reps, past and future."""

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from quotacast.engine.backtest.record import Record, load_record
 from quotacast.engine.drivers import Drivers
 from quotacast.engine.metrics import METRICS
 from quotacast.engine.paths import Paths, Steps
@@ -32,12 +33,16 @@ from quotacast.models.history.history import History
 from quotacast.models.periods import Period
 from quotacast.models.timegrid import day_number
 from quotacast.scenarios.choose import check_quota_scopes
+from quotacast.scenarios.leaned import Lean, lean
 from quotacast.scenarios.plan import Plan, default_plan, load_plan
 from quotacast.scenarios.targets import BASE_DRAWS, as_factors, check_changes
 
 DEFAULT_METHOD: Method = "laplace"
 #: Posterior draws of a fit.
 FIT_DRAWS = 2000
+#: Simulated futures per origin of a backtest, and the version of what is recorded there.
+RECORD_DRAWS = 2000
+RECORD_VERSION = 2
 #: An as-of date so many days after the last record is taken for a slip: silence would count as no sales.
 LONGEST_SILENCE = 92
 _VERSIONS = ("quotacast", "numpy", "scipy", "pandas", "numba", "pymc", "nutpie")
@@ -215,6 +220,45 @@ class Run:
         return self.run_folder / "fits" / self.fit_key[:16]
 
     @cached_property
+    def record_key(self) -> str:
+        """Fingerprint of everything that a backtest of this data depends on."""
+        return store.fingerprint(
+            {
+                "data": self.history.fingerprint,
+                "as_of": self.history.as_of_date.isoformat(),
+                "calendar": vars(self.plan.calendar),
+                "method": self.method,
+                "draws": RECORD_DRAWS,
+                "seed": self.plan.seed,
+                "models": MODEL_VERSION,
+                "record": RECORD_VERSION,
+                "versions": {"quotacast": _version("quotacast")},
+            }
+        )
+
+    @property
+    def record_folder(self) -> Path:
+        """Where the backtest of this data is kept."""
+        return self.run_folder / "backtests" / self.record_key[:16]
+
+    @cached_property
+    def record(self) -> Record | None:
+        """The stored backtest of exactly this data and version, or None."""
+        return load_record(self.record_folder)
+
+    @cached_property
+    def leaning(self) -> Lean:
+        """Which futures stand for the forecast: the track record's lesson, the same in every scenario."""
+        return lean(
+            self.record,
+            self.history,
+            self.plan.calendar,
+            self.plan.horizon_period.last,
+            self.plan.seed,
+            lambda periods: self._simulate(Drivers(), periods, self.plan.draws),
+        )
+
+    @cached_property
     def funnel(self) -> Funnel:
         """The fitted models, from the store where nothing changed."""
         self.notes  # noqa: B018  the plan must fit the data before anything long begins
@@ -262,7 +306,9 @@ class Run:
         self.told("simulating", 0.0)
         first = self.history.as_of_date + timedelta(days=1)
         drivers = as_factors(self.drivers, first, horizon.last, self._base)
-        return self._simulate(drivers, (*wanted, horizon), self.plan.draws)
+        paths = self._simulate(drivers, (*wanted, horizon), self.plan.draws)
+        futures = self.leaning.futures
+        return paths if futures is None else paths.taken(futures)
 
     def _base(self, drivers: Drivers, spans: tuple[Period, ...]) -> Paths:
         """A smaller simulation that says what would be without changes ``to`` a value."""
@@ -363,6 +409,7 @@ class Run:
             "draws": self.plan.draws,
             "versions": versions(),
             "method": self.method,
+            "leaning": dict(self.leaning.facts),
             "diagnostics": self.funnel.diagnostics(),
             "notes": list(self.notes),
         }

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,15 +11,16 @@ import pandas as pd
 from quotacast.engine.answer import Answer, Field
 from quotacast.engine.backtest.origin_forecast import OURS, Settings
 from quotacast.engine.backtest.origins import origins
-from quotacast.engine.backtest.record import load_record, run_backtest, track_record
+from quotacast.engine.backtest.record import run_backtest
+from quotacast.engine.backtest.summary import skill_against, track_record
 from quotacast.engine.reports.words import money
-from quotacast.models import store
-from quotacast.models.funnel import MODEL_VERSION
 from quotacast.scenarios.lines import packed
-from quotacast.scenarios.run import Run, versions
+from quotacast.scenarios.run import RECORD_DRAWS, Run, versions
 
-#: Simulated futures per origin.
-DRAWS = 2000
+#: How much worse than the best baseline, chosen after the fact, a forecast may be.
+TOLERATED = 0.1
+#: Origins below which a record must speak for the model, not merely fail to speak against it.
+FEWEST = 6
 #: Origins of a backtest unless told otherwise.
 ORIGINS = 24
 
@@ -34,53 +34,32 @@ class Standing:
     line : str
         One line for the screen.
     verdict : {"none", "good", "doubtful", "withheld"}
-        Doubtful where the skill against run-rate is below 0; withheld where by two standard errors.
+        Doubtful where the skill against run-rate is below 0; withheld where by two standard errors, or where
+        another baseline would clearly have been the better choice.
     """
 
     line: str
     verdict: str
 
 
-def record_key(run: Run) -> str:
-    """Fingerprint of everything that a backtest depends on."""
-    return store.fingerprint(
-        {
-            "data": run.history.fingerprint,
-            "as_of": run.history.as_of_date.isoformat(),
-            "calendar": vars(run.plan.calendar),
-            "method": run.method,
-            "draws": DRAWS,
-            "seed": run.plan.seed,
-            "models": MODEL_VERSION,
-            "versions": {name: v for name, v in versions().items() if name == "quotacast"},
-        }
-    )
-
-
-def record_folder(run: Run) -> Path:
-    """Where the backtest of this data is kept."""
-    return run.run_folder / "backtests" / record_key(run)[:16]
-
-
 def backtest(run: Run, count: int | None = ORIGINS) -> Answer:
     """Run, or go on with, the backtest and sum it up."""
     chosen = origins(run.history, count)
-    settings = Settings(run.plan.calendar, run.method, DRAWS, run.plan.seed)
-    rows, verdicts = run_backtest(
+    settings = Settings(run.plan.calendar, run.method, RECORD_DRAWS, run.plan.seed)
+    found = run_backtest(
         run.history,
         chosen,
         settings,
-        record_folder(run),
-        {"key": record_key(run), **provenance(run)},
+        run.record_folder,
+        {"key": run.record_key, **provenance(run)},
         told=lambda share: run.told("backtesting", share),
     )
-    return track_record(rows, verdicts, provenance(run), run.plan.seed)
+    return track_record(found, provenance(run), run.plan.seed)
 
 
 def stored_record(run: Run) -> Answer | None:
     """The stored backtest of exactly this data and version, or None."""
-    found = load_record(record_folder(run))
-    return None if found is None else track_record(*found, provenance(run), run.plan.seed)
+    return None if run.record is None else track_record(run.record, provenance(run), run.plan.seed)
 
 
 def provenance(run: Run) -> dict[str, Any]:
@@ -90,7 +69,7 @@ def provenance(run: Run) -> dict[str, Any]:
         "as_of": run.history.as_of_date.isoformat(),
         "currency": run.history.currency,
         "seed": run.plan.seed,
-        "draws": DRAWS,
+        "draws": RECORD_DRAWS,
         "method": run.method,
         "versions": versions(),
     }
@@ -111,6 +90,9 @@ def standing(record: Answer | None, metric: str = "bookings") -> Standing:
     held = sum(m["coverage_80"] * m["n"] for m in ours) / sum(m["n"] for m in ours)
     text = f"{record.summary['origins']} months: 80% ranges held {held:.0%}"
     skill, error = _against_run_rate(record, metric)
+    hard = _hard_to_beat(ours)
+    if hard:
+        return Standing(f"{text}; {hard}: odds withheld", "withheld")
     if skill is None or error is None:
         return Standing(f"{text}; too few to compare with run-rate", "doubtful")
     text += f"; {abs(skill):.0%} {'better' if skill >= 0 else 'worse'} than run-rate"
@@ -121,10 +103,25 @@ def standing(record: Answer | None, metric: str = "bookings") -> Standing:
     )
 
 
+def _hard_to_beat(ours: Sequence[Mapping[str, Any]]) -> str:
+    """Why a baseline would have served clearly better next month, or nothing.
+
+    Clearly is by more than :data:`TOLERATED`, and by two standard errors or in a record of fewer than
+    :data:`FEWEST` origins, which knows no standard error worth the name: the model has yet to prove itself.
+    """
+    months = [m for m in ours if m["horizon"] == "m1" and m["best_baseline"]]
+    if not months or months[0]["skill"] is None or months[0]["skill"] >= -TOLERATED:
+        return ""
+    found = months[0]
+    error = found["skill_se"]
+    sure = error is not None and error == error and found["skill"] < -2 * error
+    if found["n"] >= FEWEST and not sure:
+        return ""
+    return f"errors {1 - found['skill']:.1f} times those of {found['best_baseline']}"
+
+
 def _against_run_rate(record: Answer, metric: str) -> tuple[float | None, float | None]:
     """Skill against run-rate, and its standard error: of quarters, or of months where those are too few."""
-    from quotacast.engine.backtest.record import skill_against
-
     seed = int(record.provenance.get("seed", 1))
     for horizon in ("q1", "m1"):
         skill, error = skill_against(record.rows, metric, "runrate", horizon, seed)

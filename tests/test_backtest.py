@@ -12,9 +12,11 @@ import pytest
 from quotacast.engine.answer import Answer
 from quotacast.engine.answers.attainability import FIELDS
 from quotacast.engine.backtest import record as records
+from quotacast.engine.backtest.leaning import EVIDENCE
 from quotacast.engine.backtest.origin_forecast import OURS, Settings
 from quotacast.engine.backtest.origins import month_ends, origins, outcomes, spans
-from quotacast.engine.backtest.record import load_record, run_backtest, track_record
+from quotacast.engine.backtest.record import Record, load_record, run_backtest
+from quotacast.engine.backtest.summary import track_record
 from quotacast.engine.backtest.targets import Target
 from quotacast.engine.quota import Scope
 from quotacast.errors import DataError
@@ -39,7 +41,7 @@ def two(history) -> tuple[date, ...]:  # type: ignore[no-untyped-def]
 def record(history, two, tmp_path_factory):  # type: ignore[no-untyped-def]
     folder = tmp_path_factory.mktemp("record") / "r"
     settings = Settings(CALENDAR, "laplace", 300, 3)
-    return (*run_backtest(history, two, settings, folder, {"key": "k"}), folder)
+    return run_backtest(history, two, settings, folder, {"key": "k"}), folder
 
 
 def test_origins_are_month_ends_with_history_before_and_a_month_after(history) -> None:  # type: ignore[no-untyped-def]
@@ -87,7 +89,7 @@ def test_outcomes_are_what_a_plain_count_gives(history) -> None:  # type: ignore
 
 
 def test_the_contract_of_the_rows_and_sums_of_means(record) -> None:  # type: ignore[no-untyped-def]
-    rows, verdicts, _ = record
+    rows, verdicts = record[0].rows, record[0].verdicts
     wanted = "origin horizon metric component scope scope_id model actual mean p50 crps covered_50 covered_80"
     assert list(rows.columns)[:13] == wanted.split()
     ours = rows[(rows["model"] == OURS) & (rows["metric"] == "bookings") & (rows["horizon"] == "q1")]
@@ -102,30 +104,42 @@ def test_the_contract_of_the_rows_and_sums_of_means(record) -> None:  # type: ig
 
 
 def test_a_finished_origin_is_not_done_again(record, history, two, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    rows, verdicts, folder = record
-    monkeypatch.setattr(records, "forecast_origin", lambda *a: pytest.fail("done again"))
-    again, same = run_backtest(history, two, Settings(CALENDAR, "laplace", 300, 3), folder, {})
-    pd.testing.assert_frame_equal(again, rows)
-    pd.testing.assert_frame_equal(same, verdicts)
+    before, folder = record
+    monkeypatch.setattr(records, "draft_origin", lambda *a: pytest.fail("done again"))
+    again = run_backtest(history, two, Settings(CALENDAR, "laplace", 300, 3), folder, {})
+    pd.testing.assert_frame_equal(again.rows, before.rows)
+    pd.testing.assert_frame_equal(again.verdicts, before.verdicts)
+    pd.testing.assert_frame_equal(again.evidence, before.evidence)
+
+
+def test_an_origin_that_learned_from_other_origins_is_done_again(record, history, two, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """With an origin put before them, the stored ones would have had more to learn from."""
+    drafted: list[date] = []
+    monkeypatch.setattr(records, "draft_origin", lambda h, origin, s: drafted.append(origin))
+    monkeypatch.setattr(records, "finish_origin", lambda *a: pytest.fail("far enough"))
+    earlier = (date(2025, 2, 28), *two)
+    with pytest.raises(pytest.fail.Exception, match="far enough"):
+        run_backtest(history, earlier, Settings(CALENDAR, "laplace", 300, 3), record[1], {}, processes=1)
+    assert drafted == [earlier[0]]
 
 
 def test_a_stopped_backtest_leaves_what_was_finished(record, history, two, monkeypatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    finished = records.load_origin(record[2], two[0])
+    finished = records.load_origin(record[1], two[0])
     calls: list[date] = []
 
     def stops(history: Any, origin: date, settings: Settings) -> Any:
         calls.append(origin)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return finished
 
-    monkeypatch.setattr(records, "forecast_origin", stops)
+    monkeypatch.setattr(records, "draft_origin", stops)
+    monkeypatch.setattr(records, "finish_origin", lambda *a: finished)
     folder = tmp_path / "stopped"
     with pytest.raises(KeyboardInterrupt):
-        run_backtest(history, two, Settings(CALENDAR, "laplace", 300, 3), folder, {})
+        run_backtest(history, two, Settings(CALENDAR, "laplace", 300, 3), folder, {}, processes=1)
     found = load_record(folder)
     assert found is not None
-    assert set(found[0]["origin"]) == {two[0].isoformat()}
+    assert set(found.rows["origin"]) == {two[0].isoformat()}
 
 
 def test_nothing_after_the_origin_reaches_the_forecast(history) -> None:  # type: ignore[no-untyped-def]
@@ -142,33 +156,75 @@ def test_nothing_after_the_origin_reaches_the_forecast(history) -> None:  # type
 
 
 def test_the_record_in_words_and_lines(record) -> None:  # type: ignore[no-untyped-def]
-    answer = track_record(record[0], record[1], {"seed": 1}, 1)
+    answer = track_record(record[0], {"seed": 1}, 1)
     lines = list(record_lines(answer))
     assert all(len(line) <= 80 for line in lines)
     assert any("deals_won q1" in line for line in lines)
     table = reliability_answer(answer)
-    assert table.rows["quotas"].sum() == len(record[1])
-    assert table.rows["met"].sum() == record[1]["met"].sum()
+    assert table.rows["quotas"].sum() == len(record[0].verdicts)
+    assert table.rows["met"].sum() == record[0].verdicts["met"].sum()
 
 
-def _record(ours: float, theirs: float, noise: float) -> Answer:
-    """A made-up record: company bookings by quarter, our CRPS against run-rate's."""
+def _record(
+    ours: float, theirs: float, noise: float, horizon: str = "q1", n: int = 20, rival: str = "runrate"
+) -> Answer:
+    """A made-up record: the CRPS of the company's bookings, ours against a baseline's."""
     rng = np.random.default_rng(4)
     rows = [
         {
             "origin": date(2024, 1, 28).replace(month=1 + k % 12, year=2024 + k // 12).isoformat(),
-            "horizon": "q1", "metric": "bookings", "component": "total", "scope": "company", "scope_id": "",
-            "model": model, "actual": 10.0, "mean": 9.0, "p50": 9.5, "crps": mean + noise * rng.normal(),
-            "covered_50": 1.0, "covered_80": 1.0, "covered_95": 1.0, "pit": 0.4,
+            "horizon": horizon, "metric": "bookings", "component": "total", "scope": "company",
+            "scope_id": "", "model": model, "actual": 10.0, "mean": 9.0, "p50": 9.5,
+            "crps": mean + noise * rng.normal(), "covered_50": 1.0, "covered_80": 1.0, "covered_95": 1.0,
+            "pit": 0.4,
         }
-        for k in range(20)
-        for model, mean in ((OURS, ours), ("runrate", theirs))
+        for k in range(n)
+        for model, mean in ((OURS, ours), (rival, theirs))
     ]  # fmt: skip
     verdicts = pd.DataFrame(
         {"origin": ["2024-01-28"], "horizon": ["q1"], "metric": ["bookings"], "scope": ["company"],
-         "scope_id": [""], "factor": [1.0], "target": [9.0], "p_attain": [0.7], "met": [True]}
+         "scope_id": [""], "factor": [1.0], "target": [9.0], "p_attain": [0.7], "met": [True],
+         "brier": [0.09], "brier_runrate": [0.16], "twcrps": [0.4]}
     )  # fmt: skip
-    return track_record(pd.DataFrame(rows), verdicts, {"seed": 1}, 1)
+    joint = pd.DataFrame(
+        {"origin": ["2024-01-28"] * 2, "horizon": ["q1"] * 2, "metric": ["bookings"] * 2,
+         "model": [OURS, "runrate"], "reps": [3, 3], "energy": [4.0, 5.0]}
+    )  # fmt: skip
+    fit = pd.DataFrame({"origin": ["2024-01-28"], "khat": [0.2], "futures": [900.0], "learned_from": [""]})
+    found = Record(pd.DataFrame(rows), verdicts, joint, pd.DataFrame(columns=list(EVIDENCE)), fit)
+    return track_record(found, {"seed": 1}, 1)
+
+
+@pytest.mark.parametrize(
+    ("ours", "n", "noise", "verdict"),
+    [
+        (3.2, 20, 0.1, "good"),
+        (3.8, 4, 1.0, "withheld"),
+        (3.8, 20, 0.2, "withheld"),
+        (3.8, 20, 3.0, "doubtful"),
+    ],
+)
+def test_a_baseline_that_was_clearly_better_withholds_the_odds(
+    ours: float, n: int, noise: float, verdict: str
+) -> None:
+    """By 27 % here: by two standard errors, or in a record too short to know them."""
+    found = standing(_record(ours, 3.0, noise, "m1", n, "month_of_quarter"))
+    assert (found.verdict == "withheld") == (verdict == "withheld"), found.line
+    assert ("errors 1." in found.line) == (verdict == "withheld")
+
+
+def test_scores_of_quotas_and_of_all_reps_together(record) -> None:  # type: ignore[no-untyped-def]
+    answer = track_record(record[0], {"seed": 1}, 1)
+    quotas = pd.DataFrame(answer.summary["quotas"])
+    asked = record[0].verdicts
+    assert quotas["n"].sum() == len(asked)
+    mine = asked[(asked["metric"] == "deals_won") & (asked["horizon"] == "m1") & (asked["scope"] == "rep")]
+    row = quotas[(quotas["metric"] == "deals_won") & (quotas["horizon"] == "m1") & (quotas["scope"] == "rep")]
+    assert row["brier"].item() == pytest.approx(((mine["p_attain"] - mine["met"]) ** 2).mean())
+    joint = pd.DataFrame(answer.summary["joint"])
+    assert {OURS, "structural", "runrate"} <= set(joint["model"])
+    assert (joint["energy"] > 0).all()
+    assert answer.summary["fits"]["khat_largest"] == record[0].fit["khat"].max()
 
 
 @pytest.mark.parametrize(

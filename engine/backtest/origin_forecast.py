@@ -10,14 +10,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from quotacast.engine.backtest import scores
 from quotacast.engine.backtest.baselines import BASELINES, all_baselines
+from quotacast.engine.backtest.leaning import (
+    POOL,
+    Forecast,
+    chosen,
+    draw_weights,
+    effective,
+    evidence,
+    learn,
+)
+from quotacast.engine.backtest.origin_scores import JUDGED, chances, joint, last_year, score, verdicts
 from quotacast.engine.backtest.origins import outcomes, scopes, spans, targets
 from quotacast.engine.backtest.targets import Target
 from quotacast.engine.drivers import Drivers
-from quotacast.engine.metrics import METRICS, metric, series
+from quotacast.engine.metrics import metric, series
 from quotacast.engine.paths import Paths, Steps
-from quotacast.engine.quota import Scope
 from quotacast.engine.simulate import simulate
 from quotacast.engine.streams import keys, uniforms
 from quotacast.models.funnel import Funnel, Method, fit, prepare
@@ -28,10 +36,8 @@ from quotacast.models.timegrid import day_number
 Floats = NDArray[np.float64]
 
 OURS = "quotacast"
-#: Levels of the central intervals whose coverage is recorded.
-LEVELS = (50, 80, 95)
-#: Candidate quotas as multiples of last year's figure.
-CANDIDATES = (0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
+#: The same before it leaned on baselines.
+STRUCTURAL = "structural"
 #: Posterior draws of the fit at an origin.
 FIT_DRAWS = 1000
 
@@ -47,23 +53,73 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Draft:
+    """What an origin forecast before it leaned on anything: a pure function of the history and the settings.
+
+    Attributes
+    ----------
+    origin : date
+    wanted : list of (horizon, Target)
+    actual : ndarray, shape (targets,)
+    draws : ndarray, shape (targets, futures)
+        The model's own forecasts.
+    last_year : ndarray, shape (targets,)
+        The same days a year before; NaN where they are not wholly in the data or no quota is tested.
+    baselines : DataFrame
+        Scored rows of the baselines.
+    joint : DataFrame
+        Their energy scores over reps.
+    chances : dict of str to ndarray, shape (targets, candidates)
+        Odds that a baseline gives to the candidate quotas.
+    pool : tuple of Forecast
+        Company totals by every member of the pool.
+    pool_at : tuple of int
+        Their places among the targets.
+    khat : float
+        Largest Pareto k-hat of the fits.
+    """
+
+    origin: date
+    wanted: list[tuple[str, Target]]
+    actual: Floats
+    draws: Floats
+    last_year: Floats
+    baselines: pd.DataFrame
+    joint: pd.DataFrame
+    chances: Mapping[str, Floats]
+    pool: tuple[Forecast, ...]
+    pool_at: tuple[int, ...]
+    khat: float
+
+
+@dataclass(frozen=True)
 class OriginRecord:
     """Scores of one origin.
 
     Attributes
     ----------
     rows : pandas.DataFrame
-        One row per target and model, with the columns of the contract.
+        One row per target and model, with the columns of the contract; model ``structural`` is the forecast
+        before it leaned on baselines, ``quotacast`` the final one.
     verdicts : pandas.DataFrame
-        One row per candidate quota: the odds given and whether it was met.
+        One row per candidate quota: the odds given, whether it was met, and how the odds score.
+    joint : pandas.DataFrame
+        Energy scores of the joint forecast for all reps.
+    evidence : pandas.DataFrame
+        What later origins may learn from this one; see `leaning`.
+    fit : pandas.DataFrame
+        One row: origin, khat, effective number of futures, earlier origins that were leaned on.
     """
 
     rows: pd.DataFrame
     verdicts: pd.DataFrame
+    joint: pd.DataFrame
+    evidence: pd.DataFrame
+    fit: pd.DataFrame
 
 
-def forecast_origin(history: History, origin: date, settings: Settings) -> OriginRecord:
-    """Forecast from an origin with what was known then, and score it with what is known now."""
+def draft_origin(history: History, origin: date, settings: Settings) -> Draft:
+    """Forecast from an origin with what was known then."""
     from threadpoolctl import threadpool_limits
 
     snapshot = history.as_of(origin, strict=True)
@@ -73,15 +129,74 @@ def forecast_origin(history: History, origin: date, settings: Settings) -> Origi
     wanted = targets(scopes(snapshot), periods)
     plain = [target for _, target in wanted]
     actual = outcomes(history, snapshot, plain)
-    draws = {OURS: np.stack([target_draws(paths, target) for target in plain])}
-    rngs = {
+    own = np.stack([target_draws(paths, target) for target in plain])
+    with threadpool_limits(1, user_api="blas"):  # small matrices: sharing them out costs more than it saves
+        others = all_baselines(
+            snapshot, settings.calendar, plain, draws=settings.draws, rngs=_rngs(settings, origin)
+        )
+    before = last_year(snapshot, plain)
+    at = tuple(k for k, t in enumerate(plain) if t.scope.kind == "company" and t.component == "total")
+    return Draft(
+        origin,
+        wanted,
+        actual,
+        own,
+        before,
+        score(origin, wanted, actual, others, settings.seed),
+        joint(origin, wanted, actual, others),
+        {name: chances(others[name], before) for name in JUDGED},
+        tuple(_member(wanted[k], own[k], [others[name][k] for name in POOL[1:]]) for k in at),
+        at,
+        max(float(p.diagnostics.get("khat", 0.0)) for p in funnel.posteriors.values()),
+    )
+
+
+def _rngs(settings: Settings, origin: date) -> dict[str, np.random.Generator]:
+    return {
         name: np.random.default_rng([settings.seed, origin.toordinal(), k])
         for k, name in enumerate(BASELINES)
     }
-    with threadpool_limits(1, user_api="blas"):  # small matrices: sharing them out costs more than it saves
-        draws |= all_baselines(snapshot, settings.calendar, plain, draws=settings.draws, rngs=rngs)
-    rows = _score(origin, wanted, actual, draws, settings.seed)
-    return OriginRecord(rows, _verdicts(origin, wanted, actual, draws[OURS], snapshot))
+
+
+def _member(wanted: tuple[str, Target], own: Floats, others: Sequence[Floats]) -> Forecast:
+    horizon, target = wanted
+    return Forecast(horizon, target.metric, target.last, (own, *others))
+
+
+def finish_origin(draft: Draft, past: pd.DataFrame, settings: Settings) -> OriginRecord:
+    """Lean on what earlier origins teach, and score the final forecast.
+
+    Parameters
+    ----------
+    past : DataFrame
+        Evidence of the earlier origins, with the columns of ``leaning.EVIDENCE``.
+    """
+    weights = draw_weights(draft.pool, learn(past, draft.origin))
+    final, futures = draft.draws, float(draft.draws.shape[1])
+    if weights is not None:
+        final = draft.draws[:, chosen(weights, _u(settings.seed, draft.origin))]
+        futures = effective(weights)
+    ours = {OURS: final, STRUCTURAL: draft.draws}
+    origin, wanted, actual = draft.origin, draft.wanted, draft.actual
+    rows = [score(origin, wanted, actual, ours, settings.seed), draft.baselines]
+    together = [joint(origin, wanted, actual, ours), draft.joint]
+    fit = {
+        "origin": origin.isoformat(),
+        "khat": draft.khat,
+        "futures": futures,
+        "learned_from": ",".join(sorted(set(past["origin"]))) if len(past) else "",
+    }
+    return OriginRecord(
+        pd.concat(rows, ignore_index=True),
+        verdicts(origin, wanted, actual, final, draft.last_year, draft.chances),
+        pd.concat(together, ignore_index=True),
+        evidence(origin, draft.pool, actual[list(draft.pool_at)]),
+        pd.DataFrame([fit]),
+    )
+
+
+def _u(seed: int, origin: date) -> float:
+    return float(uniforms(keys(seed, "leaning", [origin.isoformat()]), 0, 1)[0, 0, 0])
 
 
 def _fit(snapshot: History, settings: Settings) -> Funnel:
@@ -114,91 +229,3 @@ def target_draws(paths: Paths, target: Target) -> Floats:
     found = series(paths, metric(target.metric), target.scope, period)
     part = {"total": found.total, "open": found.open, "new": found.new}[target.component]
     return np.asarray(part, dtype=float)
-
-
-def _score(
-    origin: date,
-    wanted: Sequence[tuple[str, Target]],
-    actual: Floats,
-    draws: Mapping[str, Floats],
-    seed: int,
-) -> pd.DataFrame:
-    frames = []
-    names = [f"{h} {t.metric} {t.component} {t.scope}" for h, t in wanted]
-    u = uniforms(keys(seed, f"pit {origin}", names), 0, 1)[0, :, 0]
-    base = pd.DataFrame(
-        {
-            "origin": origin.isoformat(),
-            "horizon": [h for h, _ in wanted],
-            "metric": [t.metric for _, t in wanted],
-            "component": [t.component for _, t in wanted],
-            "scope": [t.scope.kind for _, t in wanted],
-            "scope_id": [t.scope.id for _, t in wanted],
-        }
-    )
-    for name, values in draws.items():
-        speaks = np.flatnonzero(np.isfinite(values).all(axis=1))
-        part = base.iloc[speaks].copy()
-        x, y = values[speaks], actual[speaks]
-        pit = scores.randomised_pit(x, y, u[speaks])
-        part["model"] = name
-        part["actual"] = y
-        part["mean"] = x.mean(axis=1)
-        part["p50"] = np.median(x, axis=1)
-        part["crps"] = scores.crps(x, y)
-        for level in LEVELS:
-            part[f"covered_{level}"] = scores.covered(pit, level / 100).astype(float)
-        part["pit"] = pit
-        frames.append(part)
-    return pd.concat(frames, ignore_index=True)
-
-
-def _verdicts(
-    origin: date,
-    wanted: Sequence[tuple[str, Target]],
-    actual: Floats,
-    draws: Floats,
-    snapshot: History,
-) -> pd.DataFrame:
-    """Odds of candidate quotas at multiples of the same days a year earlier, and whether they were met."""
-    rows = []
-    chosen = [
-        (k, horizon, target)
-        for k, (horizon, target) in enumerate(wanted)
-        if target.component == "total" and target.metric in METRICS
-    ]
-    last_year = outcomes(snapshot, snapshot, [_year_before(target) for _, _, target in chosen])
-    for (k, horizon, target), before in zip(chosen, last_year, strict=True):
-        if before <= 0 or not _known(target, snapshot):
-            continue
-        for factor in CANDIDATES:
-            quota = factor * before
-            rows.append(
-                {
-                    "origin": origin.isoformat(),
-                    "horizon": horizon,
-                    "metric": target.metric,
-                    "scope": target.scope.kind,
-                    "scope_id": target.scope.id,
-                    "factor": factor,
-                    "target": quota,
-                    "p_attain": float((draws[k] >= quota).mean()),
-                    "met": bool(actual[k] >= quota),
-                }
-            )
-    columns = ["origin", "horizon", "metric", "scope", "scope_id", "factor", "target", "p_attain", "met"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _year_before(target: Target) -> Target:
-    return Target(target.metric, target.scope, _back(target.first), _back(target.last), target.component)
-
-
-def _back(day: date) -> date:
-    return day.replace(year=day.year - 1, day=min(day.day, 28) if day.month == 2 else day.day)
-
-
-def _known(target: Target, snapshot: History) -> bool:
-    """Whether the year before is wholly in the data."""
-    began = snapshot.opportunities["created_on"].min().date()
-    return _back(target.first) > began and target.scope != Scope("rep", "(none)")
