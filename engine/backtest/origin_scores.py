@@ -36,6 +36,7 @@ def score(
     draws: Mapping[str, Floats],
     seed: int,
 ) -> pd.DataFrame:
+    """Score every target for every model that speaks of it; one row each, with the contract's columns."""
     frames = []
     names = [f"{h} {t.metric} {t.component} {t.scope}" for h, t in wanted]
     u = uniforms(keys(seed, f"pit {origin}", names), 0, 1)[0, :, 0]
