@@ -1,11 +1,13 @@
 """Nested Laplace against NUTS on whole companies: parameters, and the forecasts made from them.
 
-Run ``python benchmarks/laplace_vs_nuts_forecast.py [company ...] [--draws N] [--data FOLDER]`` from the project's
-root. Companies: ``example``, ``small`` (5 reps, about 150 deals), ``large`` (100 reps) and ``salesforce`` (the
-imported Salesforce demonstration data in FOLDER). For each model of a company it prints how far the means are apart
-in posterior standard deviations and the ratio of standard deviations, over the parameters that a forecast uses; then
-for company totals of the next four quarters how far P10, P50 and P90 lie apart in percent of the 80 % range's width,
-beside the Monte Carlo error of that comparison. Nearly all of the time is NUTS.
+Run ``python benchmarks/laplace_vs_nuts_forecast.py [company ...] [--draws N] [--data FOLDER]`` from the
+project's root. Companies: ``example``, ``small`` (5 reps, about 150 deals), ``large`` (100 reps) and
+``salesforce`` (the imported Salesforce demonstration data in FOLDER).
+
+For each model of a company it prints how far the means are apart in posterior standard deviations and the
+ratio of standard deviations, over the parameters that a forecast uses; then for company totals of the next
+four quarters how far P10, P50 and P90 lie apart in percent of the 80 % range's width, beside the Monte Carlo
+error of that comparison. Nearly all of the time is NUTS.
 """
 
 from __future__ import annotations
@@ -101,9 +103,8 @@ def compare(name: str, data: Path | None, draws: int) -> None:
     for k, (model, (declaration, cells)) in enumerate(declared.items()):
         exact[model] = fit_nuts(declaration, cells, draws=draws, seed=k)
     exact_seconds = time.perf_counter() - began
-    print(
-        f"\n{name}: {len(history.opportunities):,} deals; laplace {fast_seconds:.1f} s, nuts {exact_seconds:.0f} s"
-    )
+    deals = len(history.opportunities)
+    print(f"\n{name}: {deals:,} deals; laplace {fast_seconds:.1f} s, nuts {exact_seconds:.0f} s")
     shifts, ratios = [], []
     for model, (declaration, _) in declared.items():
         a, b = (parameters(declaration, p) for p in (fast.posteriors[model], exact[model]))
@@ -113,8 +114,9 @@ def compare(name: str, data: Path | None, draws: int) -> None:
         said = exact[model].diagnostics
         print(
             f"  {model:<20}{shift.size:5d} parameters  |shift| mean {np.abs(shift).mean():.3f} worst "
-            f"{np.abs(shift).max():.2f}  sd ratio {ratio.min():.2f} to {ratio.max():.2f}  k-hat "
-            f"{fast.posteriors[model].diagnostics['khat']:.2f}  nuts ESS {said['ess']:.0f} R-hat {said['rhat']:.3f}"
+            f"{np.abs(shift).max():.2f}  sd ratio {ratio.min():.2f} to {ratio.max():.2f}  "
+            f"k-hat {fast.posteriors[model].diagnostics['khat']:.2f}  "
+            f"nuts ESS {said['ess']:.0f} R-hat {said['rhat']:.3f}"
         )
     shift, ratio = np.concatenate(shifts), np.concatenate(ratios)
     print(
