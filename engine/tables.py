@@ -7,7 +7,7 @@ populations. So parameter uncertainty and common shocks are shared by all reps, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -25,7 +25,7 @@ from quotacast.models.funnel import Funnel
 from quotacast.models.people import FAR, tenure_band
 from quotacast.models.periods import month_index
 from quotacast.models.terms import Floats
-from quotacast.models.timegrid import TimeGrid, day_number
+from quotacast.models.timegrid import day_number
 
 Ints = NDArray[np.int64]
 
@@ -97,7 +97,7 @@ class Tables:
             raise ValueError(
                 f"steps {steps.edges[0]} to {steps.edges[-1]} do not cover days {first} to {last}"
             )
-        self.grid = TimeGrid(prepared.grid.calendar, first, last, prepared.grid.weights, cuts)
+        self.grid = replace(prepared.grid, first=first, last=last, cuts=cuts)
         self.crew = crew(funnel, drivers)
         self.steps = steps
         self.months = np.arange(self.grid.month.min(), self.grid.month.max() + 1)

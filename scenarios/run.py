@@ -40,7 +40,7 @@ DEFAULT_METHOD: Method = "laplace"
 FIT_DRAWS = 2000
 #: An as-of date so many days after the last record is taken for a slip: silence would count as no sales.
 LONGEST_SILENCE = 92
-_VERSIONS = ("quotacast", "numpy", "scipy", "pandas", "numba", "pymc", "nutpie")
+_VERSIONS = ("quotacast", "numpy", "scipy", "pandas", "numba", "pymc", "nutpie", "holidays")
 
 Told = Callable[[str, float], None]
 
@@ -206,6 +206,7 @@ class Run:
                 "seed": self.plan.seed,
                 "models": MODEL_VERSION,
                 "versions": {name: _version(name) for name in ("quotacast", "pymc", "nutpie")},
+                **({"holidays": _version("holidays")} if self.plan.calendar.holidays else {}),
             }
         )
 

@@ -28,6 +28,7 @@ from pydantic import (
 from quotacast.engine.drivers import CHANGEABLE
 from quotacast.engine.quota import ACTIVITY, Scope, check_metric, check_target
 from quotacast.errors import PlanError
+from quotacast.models.holidays import country_problem
 from quotacast.models.periods import YEARS, Calendar
 from quotacast.scenarios.values import probability, share_of
 
@@ -75,6 +76,12 @@ def _changeable(text: str) -> str:
     near = get_close_matches(text, (*CHANGEABLE, "activity:call"), n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     raise ValueError(f"{text!r} came, wanted activity:<kind> or one of {', '.join(CHANGEABLE)}{hint}")
+
+
+def _country(code: str) -> str:
+    if problem := country_problem(code):
+        raise ValueError(problem)
+    return code
 
 
 def _movable(text: str) -> str:
@@ -143,9 +150,14 @@ class CalendarTable(Table):
         Field(None, description="Weeks of the months of every quarter, for a week-based year.")
     )
     holidays: (
-        Annotated[_Str, Field(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$"), Wanted('a country, such as "SE"')]
+        Annotated[
+            _Str,
+            Field(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$"),
+            AfterValidator(_country),
+            Wanted('a country, such as "SE", or a part of one, such as "DE-BY"'),
+        ]
         | None
-    ) = Field(None, description="Country whose public holidays lower the day weights.")
+    ) = Field(None, description="Country (or part of one) whose public holidays lower the day weights.")
 
     def calendar(self) -> Calendar:
         """The calendar that these settings describe."""
