@@ -31,6 +31,8 @@ from quotacast.models.funnel import (
 from quotacast.models.history.history import History
 from quotacast.models.periods import Period
 from quotacast.models.timegrid import day_number
+from quotacast.models.turnover import turnover
+from quotacast.scenarios.against import leaving_note
 from quotacast.scenarios.choose import check_quota_scopes
 from quotacast.scenarios.plan import Plan, default_plan, load_plan
 from quotacast.scenarios.targets import BASE_DRAWS, as_factors, check_changes
@@ -157,7 +159,9 @@ class Run:
         known = dict(zip(self._people.reps, self._people.team, strict=True))
         teams = [str(t) for t in self.history.reps["team"].dropna().unique()]
         said = self.plan.check_against(known, as_of=self.history.as_of_date, teams=teams)
-        return (*self.plan.notes, *said, *self._prepared.notes)
+        grid = self._prepared.grid
+        leaving = leaving_note(self.plan.people, turnover(self._people, grid.first, grid.last))
+        return (*self.plan.notes, *said, *leaving, *self._prepared.notes)
 
     @property
     def plan_notes(self) -> tuple[str, ...]:

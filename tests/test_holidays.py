@@ -77,7 +77,7 @@ def test_the_span_is_inclusive_and_sorted_across_years() -> None:
 )
 def test_an_unknown_country_is_refused_with_close_matches(code: str, told: str) -> None:
     assert told in country_problem(code)
-    with pytest.raises(PlanError, match="calendar.holidays: ") as caught:
+    with pytest.raises(PlanError, match=r"calendar\.holidays: ") as caught:
         Calendar(holidays=code)
     assert told in str(caught.value)
     assert not country_problem("DE-BY")
