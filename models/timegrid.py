@@ -59,6 +59,16 @@ def learned_grid(calendar: Calendar, first: int, last: int, seen: Ints) -> TimeG
     return TimeGrid(calendar, first, last, tuple(float(w) for w in weights), holiday_share=share)
 
 
+def holiday_note(grid: TimeGrid) -> tuple[str, ...]:
+    """What was learned of holidays, in words; nothing where the calendar has none."""
+    if not grid.holidays.size:
+        return ()
+    return (
+        f"Public holidays of {grid.calendar.holidays}: on {grid.holidays.size} of them business was "
+        f"{100 * grid.holiday_share:.0f} % of an ordinary day's.",
+    )
+
+
 @dataclass(frozen=True)
 class TimeGrid:
     """Days ``first`` to ``last`` (inclusive day numbers), cut into pieces.

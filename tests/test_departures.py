@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from quotacast.engine.book import open_book
-from quotacast.engine.departures import HEIRS
+from quotacast.engine.departures import HEIRS, Crew, Departures, with_backfills
 from quotacast.engine.drivers import Absence, Drivers, Hire, Leave, People
 from quotacast.engine.expected import expected_measures
 from quotacast.engine.paths import Steps
@@ -117,6 +118,24 @@ def test_the_hazard_is_recovered_with_leavers_in_the_data_only() -> None:
     assert survivors.annual(0.995) < 0.05
 
 
+def test_ranks_of_the_hazard_are_uniform_in_small_companies() -> None:
+    """Simulation-based calibration: hazards from the prior, eight seats for two years, 1,500 companies."""
+    rng, last, ranks = np.random.default_rng(9), 730, []
+    for hazard in rng.gamma(PRIOR_LEAVES, 1 / PRIOR_DAYS, 1500):
+        rows = []
+        for k in range(8):
+            at = int(rng.integers(0, 400))
+            while at <= last:
+                stay = int(rng.geometric(-np.expm1(-hazard)))
+                rows.append((f"{k}.{at}", at, FAR if at + stay - 1 >= last else at + stay - 1))
+                at += stay + int(rng.integers(0, 90))
+        found = turnover(spells(*rows), 0, last)
+        ranks.append(float(stats.gamma.cdf(hazard, found.shape, scale=1 / found.rate)))
+    assert stats.kstest(ranks, "uniform").pvalue > 0.01
+    inside = np.mean((np.array(ranks) > 0.05) & (np.array(ranks) < 0.95))
+    assert abs(inside - 0.9) < 3 * np.sqrt(0.09 / 1500)
+
+
 # -- who is there -----------------------------------------------------------------------------------------
 
 
@@ -159,6 +178,33 @@ def test_who_leaves_does_not_depend_on_blocks_or_on_other_reps(tables: Callable[
     moved = wider["heir"][:, :seats] != whole["heir"][:, :seats]
     assert (wider["heir"][:, :seats][moved] == seats).all()  # only to the new colleague
     assert moved.any()
+
+
+def test_a_seat_has_one_holder_at_a_time_over_years() -> None:
+    """Three years: three followers a seat, each after the delay, the last stays."""
+    n, days = 5, 3 * 365
+    base = Crew(
+        tuple("abcde"), ("t",) * n, np.zeros(n, int), np.full(n, FAR), np.zeros(n, int), n, np.arange(n),
+        np.zeros(n, dtype=bool),
+    )  # fmt: skip
+    crew = with_backfills(base, LEAVERS, 1000, 1000 + days - 1)
+    assert len(crew.reps) == n + 3 * n
+    assert crew.reps[n:][:: n + 1] == ("a~1", "b~2", "c~3")
+    table = Departures(crew, LEAVERS, Turnover(40, 40 * 200.0), 1000, days, 6).block(0, 300)
+    joined, gone = table["joined"], table["gone"]
+    for earlier in range(3 * n):
+        left = gone[:, earlier]
+        again = np.where(left < days, np.minimum(left + LEAVERS.backfill_days, days), days)
+        assert np.array_equal(joined[:, earlier + n], again)
+        assert (gone[:, earlier] >= joined[:, earlier]).all()
+    assert (gone[:, -n:] == days).all()
+    assert (joined[:, -n:] < days).any()
+    for d, r in np.argwhere(gone < days).tolist():
+        seats = set(table["heir"][d, r].tolist())
+        assert seats <= set(range(n))
+        for s in seats - {r % n}:
+            rows = range(s, len(crew.reps), n)
+            assert any(joined[d, k] <= gone[d, r] < gone[d, k] for k in rows)  # somebody is there
 
 
 def test_planned_leavers_do_not_leave_by_chance_and_have_no_backfill(tables: Callable[..., Tables]) -> None:

@@ -17,8 +17,10 @@ from quotacast.engine.quota import Scope
 from quotacast.engine.worlds import World, write_world
 from quotacast.models.funnel import MODELS, Funnel, Prepared, assemble, prepare
 from quotacast.models.history.history import History
+from quotacast.models.holidays import holiday_days
 from quotacast.models.periods import POSITIONS, Calendar
 from quotacast.models.terms import Posterior
+from quotacast.models.timegrid import as_date, day_number
 from quotacast.scenarios.plan import load_plan
 from quotacast.scenarios.run import Run
 
@@ -194,3 +196,39 @@ def test_a_learned_push_is_simulated_in_the_last_days_of_the_fiscal_quarter(
     n = sum(closed)
     assert n > 3000
     assert abs(closed[1] / n - share) < 4.0 * np.sqrt(share * (1 - share) / n)
+
+
+def test_holidays_are_learned_fitted_and_simulated_alike(tmp_path: Path, world: World) -> None:
+    """A company shut on holidays: their days count little in the exposure, and little happens on them."""
+    run_of(tmp_path, world, "april")
+    text = (tmp_path / "fiscal.toml").read_text(encoding="utf-8")
+    (tmp_path / "shut.toml").write_text(text.replace("[calendar]", '[calendar]\nholidays = "SE"'))
+    deals = pd.read_csv(tmp_path / "crm" / "opportunities.csv", dtype=str)
+    first, last = int(day_number(date(2024, 9, 2))), int(day_number(AS_OF))
+    free = {str(np.datetime64(int(d), "D")) for d in holiday_days("SE", first, last)}
+    shut = deals["created_on"].isin(free) | deals["closed_on"].isin(free)
+    assert shut.sum() > 10
+    deals[~shut].to_csv(tmp_path / "crm" / "opportunities.csv", index=False)
+    shut_run = Run(load_plan(tmp_path / "shut.toml"))
+    assert shut_run.fit_key != Run(load_plan(tmp_path / "fiscal.toml")).fit_key
+    grid = shut_run._prepared.grid
+    assert 0 < grid.holiday_share < 0.1
+    assert any(note.startswith(f"Public holidays of SE: on {len(free)} of them") for note in shut_run.notes)
+    plain = prepare(shut_run.history, Calendar(year_starts=4))
+    gap = plain.counts.cells.exposure.sum() / plain.grid.cumulative[-1]  # rep-weeks, less by the holidays
+    assert shut_run._prepared.counts.cells.exposure.sum() / grid.cumulative[-1] == pytest.approx(
+        gap, rel=0.01
+    )
+    assert grid.cumulative[-1] < plain.grid.cumulative[-1] - 10
+    shut_run.__dict__["funnel"] = written(shut_run._prepared)
+    days = shut_run.plan.calendar.periods("day", AS_OF + timedelta(days=1), date(2027, 3, 31))
+    paths = shut_run.paths(days)
+    ahead = {as_date(int(d)) for d in holiday_days("SE", last + 1, last + 231)}
+    made = {
+        day.first: sum(paths.simulated("created", Scope("company"), day)).sum()
+        for day in days
+        if day.first.weekday() < 5
+    }
+    on, off = ([n for d, n in made.items() if (d in ahead) is flag] for flag in (True, False))
+    assert len(on) >= 4  # Christmas Day, New Year's Day, Epiphany, Good Friday
+    assert 0 < np.mean(on) < 0.2 * np.mean(off)
