@@ -16,6 +16,8 @@ risks with hazards that are constant within a day. Kinds are segments x bands of
 open deal is the same with its own age, its own kind, and survival from the first simulated day. Where
 cycle times are stretched by c, a day passes only 1 / c days of age and hazards are divided by c; where
 the close rate is changed by a factor, the win's part of the hazard is multiplied by it, at most to the whole.
+Who leaves when and who takes over is given, too (:mod:`quotacast.engine.departures`): a person creates only
+while there, and what closes later is shared by the heirs in equal parts, the wins among it fewer.
 
 Nothing here is used to answer a question: it has no distribution. Cost grows with days squared.
 """
@@ -29,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quotacast.engine.tables import Tables
+from quotacast.models.people import tenure_band
 from quotacast.models.terms import Floats
 
 Ints = NDArray[np.int64]
@@ -72,8 +75,8 @@ def expected_measures(tables: Tables, first: int, draws: int) -> dict[str, Float
     """
     block = tables.block(first, draws)
     table: dict[str, Any] = {**tables.fixed, **block}
-    days, reps, steps = table["weights"].size, len(tables.crew.reps), len(tables.steps)
-    step = np.zeros((days, steps))
+    days, reps = table["weights"].size, len(tables.crew.reps)
+    step = np.zeros((days, len(tables.steps)))
     step[np.arange(days), table["step_of_day"]] = 1.0
     created = np.zeros((draws, reps, days))
     closed = np.zeros((3, draws, reps, days, 2))
@@ -86,8 +89,25 @@ def expected_measures(tables: Tables, first: int, draws: int) -> dict[str, Float
             rates = _rates(table, d, r)
             closed[:, d, r, :, NEW] = _new(table, d, r, new, rates, created[d, r])
             closed[:, d, r, :, OPEN] = _open(table, d, r, old, rates, mine)
-    won, lost, won_days = np.einsum("mdrtc,ts->mdrsc", closed, step)
+    won, lost, won_days = np.einsum("mdrtc,ts->mdrsc", _handed_over(table, closed), step)
+    seats = np.eye(reps)[:, : tables.crew.seats][table["seat"]]
+    created = np.einsum("drt,rs->dst", created, seats)
     return {"created": created @ step, "won": won, "lost": lost, "won_days": won_days}
+
+
+def _handed_over(table: dict[str, Any], closed: Floats) -> Floats:
+    """Closings by seat, (3, draws, seats, days, 2): from the leaving on they are the heirs', wins fewer."""
+    heirs, keep = table["heir"].shape[2], table["keep_odds"]
+    out = np.zeros((*closed.shape[:2], int(table["seat"].max()) + 1, *closed.shape[3:]))
+    for d in range(closed.shape[1]):
+        for r, seat in enumerate(table["seat"]):
+            gone = table["gone"][d, r]
+            won, lost, won_days = closed[:, d, r]
+            after = np.stack([keep * won, lost + (1.0 - keep) * won, keep * won_days])[:, gone:]
+            out[:, d, seat, :gone] += closed[:, d, r, :gone]
+            for heir in table["heir"][d, r]:
+                out[:, d, heir, gone:] += after / heirs
+    return out
 
 
 def _lives(table: dict[str, Any], r: int, start: Ints) -> Lives:
@@ -104,13 +124,17 @@ def _lives(table: dict[str, Any], r: int, start: Ints) -> Lives:
 def _intensity(table: dict[str, Any], d: int, r: int) -> Floats:
     """Mean creations of every day, shape (days,)."""
     bins = np.repeat(np.arange(table["bin_label"].size), np.diff(table["bin_edges"]))
+    day, joined, tenure = np.arange(bins.size), table["joined"][d, r], table["tenure"][r]
+    if table["seat"][r] != r:
+        tenure = tenure_band(table["bin_middle"] - joined)
+    there = (day >= joined) & (day < table["gone"][d, r])
     rate = (
         table["created_base"][d, r]
         * table["created_time"][d]
         * table["created_rep"][d, r, table["bin_quarter"]]
-        * table["created_tenure"][table["parameter"][d], table["tenure"][r]]
+        * table["created_tenure"][table["parameter"][d], tenure]
     )
-    return np.asarray(np.diff(table["at_work"][r]) * rate[bins])
+    return np.asarray(np.diff(table["at_work"][r]) * rate[bins] * there)
 
 
 def _rates(table: dict[str, Any], d: int, r: int) -> tuple[Floats, Floats]:

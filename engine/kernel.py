@@ -29,6 +29,7 @@ EXACT_COUNT = 700.0
 _U = np.uint64
 # Places of a deal's own stream.
 _WAIT, _CAUSE, _DAY, _SEGMENT, _VALUE, _RATIO, _ZERO = _U(0), _U(1), _U(2), _U(3), _U(4), _U(5), _U(6)
+_HEIR = _U(7)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -176,7 +177,15 @@ def _draws(
     bin_edges,
     bin_label,
     bin_quarter,
+    bin_middle,
     tenure,  # (reps, bins)
+    tenure_edges,
+    # people: rows are those who hold a seat one after another
+    seat,  # (reps,) under which results are counted
+    joined,  # (draws, reps) first day
+    gone,  # (draws, reps) day from which the rep is away
+    heir,  # (draws, reps, heirs) seats to which a leaver's deals go
+    keep_odds,  # share of its win hazard that a deal keeps then
     created_base,  # (draws, reps)
     created_time,  # (draws, bins)
     created_rep,  # (draws, reps, quarters)
@@ -252,6 +261,8 @@ def _draws(
         shares[:] = residual_shares[p]  # read in order, once, into the cache
         _share_guide(shares, share_at)
         for r in range(reps):
+            if joined[d, r] >= days and deal_at[r + 1] == deal_at[r]:
+                continue
             _rates(p, d, r, position, quarter, age_win, time_win, rep_win, rate_win)
             _rates(p, d, r, position, quarter, age_loss, time_loss, rep_loss, rate_loss)
             rep_wins, rep_losses, rep_value, shares_of = (
@@ -267,14 +278,20 @@ def _draws(
                     low, high = bin_edges[b], bin_edges[b + 1]
                     worked = at_work[r, low]
                     exposure = at_work[r, high] - worked
-                    if exposure <= 0.0:
+                    if exposure <= 0.0 or high <= joined[d, r] or low >= gone[d, r]:
                         continue
+                    ramp = tenure[r, b]
+                    if seat[r] != r:  # a backfill, hired within the horizon
+                        ramp = np.searchsorted(
+                            tenure_edges, max(bin_middle[b] - joined[d, r], 0), side="right"
+                        )
+                        ramp -= 1
                     mean = (
                         exposure
                         * created_base[d, r]
                         * created_time[d, b]
                         * created_rep[d, r, bin_quarter[b]]
-                        * created_tenure[p, tenure[r, b]]
+                        * created_tenure[p, ramp]
                     )
                     bin_stream = bin_key[r, b]
                     n = count(unit(bin_stream, draw), mean, dispersion[p])
@@ -290,7 +307,9 @@ def _draws(
                         start = low
                         for day in range(low + 1, high):
                             start += at_work[r, day] < target
-                        created[d, r, step_of_day[start]] += 1
+                        if start < joined[d, r] or start >= gone[d, r]:
+                            continue  # thinned: nobody was there
+                        created[d, seat[r], step_of_day[start]] += 1
                         u = unit(stream, draw + _SEGMENT)
                         s = 0
                         for j in range(segments - 1):
@@ -315,7 +334,7 @@ def _draws(
                     own_win = rep_wins * segment_win[p, s] * amount_win[p, band]
                     own_loss = rep_losses * segment_loss[p, s] * amount_loss[p, band]
                     left = -math.log(unit(stream, draw + _WAIT))
-                    day, win = -1, False
+                    day, win, owner = -1, False, seat[r]
                     for j in range(place[row], place[row + 1]):
                         h_win = own_win * rate_win[cell[j]]
                         both = h_win + own_loss * rate_loss[cell[j]]
@@ -329,6 +348,9 @@ def _draws(
                             day, last = max(guide[int(target * FINE)], begin[j]), end[j] - 1
                             while day < last and cumulative[day + 1] < target:
                                 day += 1
+                            if day >= gone[d, r]:
+                                h_win *= keep_odds
+                                owner = heir[d, r, int(unit(stream, draw + _HEIR) * heir.shape[2])]
                             win = unit(stream, draw + _CAUSE) * both < h_win
                             break
                         left -= passed
@@ -337,10 +359,10 @@ def _draws(
                     step = step_of_day[day]
                     component = 0 if is_open else 1
                     if not win:
-                        lost[d, r, step, component] += 1
+                        lost[d, owner, step, component] += 1
                         continue
-                    won[d, r, step, component] += 1
-                    won_days[d, r, step, component] += day - start
+                    won[d, owner, step, component] += 1
+                    won_days[d, owner, step, component] += day - start
                     if zero_share[p] > 0.0 and unit(stream, draw + _ZERO) < zero_share[p]:
                         continue
                     if math.isnan(log_amount):
@@ -360,7 +382,7 @@ def _draws(
                     amount = math.exp(log_amount)
                     if changed:
                         amount *= value_times[r, piece_of_day[day]]
-                    won_cents[d, r, step, component] += math.floor(min(amount, largest) * 100.0 + 0.5)
+                    won_cents[d, owner, step, component] += math.floor(min(amount, largest) * 100.0 + 0.5)
 
 
 def run(**arrays: Any) -> None:

@@ -59,8 +59,8 @@ def simulate(
     return Paths(
         as_of=history.as_of_date,
         steps=steps,
-        reps=tables.crew.reps,
-        teams=tables.crew.teams,
+        reps=tables.crew.reps[: tables.crew.seats],
+        teams=tables.crew.teams[: tables.crew.seats],
         done_seats=seats,
         done=done,
         **results,
@@ -71,7 +71,7 @@ def run_blocks(
     tables: Tables, draws: int, block: int = BLOCK, told: Callable[[float], None] | None = None
 ) -> dict[str, Any]:
     """Run the inner loop over blocks of draws; a draw's result does not depend on its block."""
-    results = empty_results(draws, len(tables.crew.reps), len(tables.steps))
+    results = empty_results(draws, tables.crew.seats, len(tables.steps))
     for first in range(0, draws, block):
         size = min(block, draws - first)
         part = {name: array[first : first + size] for name, array in results.items()}

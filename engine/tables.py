@@ -7,7 +7,7 @@ populations. So parameter uncertainty and common shocks are shared by all reps, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -15,40 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quotacast.engine.book import Book
-from quotacast.engine.drivers import Change, Drivers
+from quotacast.engine.departures import Crew, Departures, with_backfills
+from quotacast.engine.drivers import Absence, Change, Drivers
 from quotacast.engine.paths import Steps
 from quotacast.engine.quota import Scope
 from quotacast.engine.streams import key, keys, normals
 from quotacast.errors import PlanError
 from quotacast.models.counts import bin_index
 from quotacast.models.funnel import Funnel
-from quotacast.models.people import FAR, tenure_band
+from quotacast.models.people import FAR, TENURE_EDGES, tenure_band
 from quotacast.models.periods import month_index
 from quotacast.models.terms import Floats
-from quotacast.models.timegrid import TimeGrid, day_number
+from quotacast.models.timegrid import day_number
+from quotacast.models.turnover import turnover
 
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Crew:
-    """Reps of the future: those of the history, then the plan's hires.
-
-    Attributes
-    ----------
-    reps, teams : tuple of str
-    start, stop, hired : ndarray of int64
-        First and last day at work, and the day from which tenure counts (day numbers).
-    known : int
-        How many are known from the history; the rest are hires.
-    """
-
-    reps: tuple[str, ...]
-    teams: tuple[str, ...]
-    start: Ints
-    stop: Ints
-    hired: Ints
-    known: int
 
 
 def crew(funnel: Funnel, drivers: Drivers) -> Crew:
@@ -69,6 +50,8 @@ def crew(funnel: Funnel, drivers: Drivers) -> Crew:
         stop,
         np.concatenate([people.hired, starts]),
         len(people.reps),
+        np.arange(len(reps), dtype=np.int64),
+        np.zeros(len(reps), dtype=bool),
     )
 
 
@@ -97,8 +80,10 @@ class Tables:
             raise ValueError(
                 f"steps {steps.edges[0]} to {steps.edges[-1]} do not cover days {first} to {last}"
             )
-        self.grid = TimeGrid(prepared.grid.calendar, first, last, prepared.grid.weights, cuts)
-        self.crew = crew(funnel, drivers)
+        self.grid = replace(prepared.grid, first=first, last=last, cuts=cuts)
+        self.crew = with_backfills(crew(funnel, drivers), drivers.people, first, last)
+        past = turnover(prepared.people, prepared.grid.first, prepared.grid.last)
+        self.departures = Departures(self.crew, drivers.people, past, first, last - first + 1, seed)
         self.steps = steps
         self.months = np.arange(self.grid.month.min(), self.grid.month.max() + 1)
         self.quarters = np.arange(self.grid.quarter.min(), self.grid.quarter.max() + 1)
@@ -132,7 +117,7 @@ class Tables:
         bounds = np.append(starts, grid.days.size)
         mid = grid.days[(bounds[:-1] + bounds[1:] - 1) // 2]
         at_work = (grid.days >= people.start[:, None]) & (grid.days <= people.stop[:, None])
-        rate = self._factor("opportunities_created", daily=True)
+        rate = self._factor("opportunities_created", daily=True) * self._present()
         weighted = np.cumsum(at_work * grid.day_weights * rate, axis=1)
         self._bin_middle = mid.astype("datetime64[D]")
         quarter = grid.calendar.quarter_index(self._bin_middle)
@@ -142,7 +127,11 @@ class Tables:
             "bin_edges": bounds,
             "bin_label": label[starts],
             "bin_quarter": np.clip(quarter - self.quarters[0], 0, self.quarters.size - 1),
+            "bin_middle": mid - grid.first,
             "tenure": tenure_band(mid[None, :] - people.hired[:, None]).astype(np.int64),
+            "tenure_edges": np.asarray(TENURE_EDGES, dtype=np.int64),
+            "seat": people.seat,
+            "keep_odds": float(self.drivers.people.keep_odds),
             "mix_row": np.minimum(np.arange(len(people.reps)), people.known),
         }
 
@@ -203,13 +192,27 @@ class Tables:
         for change in self.drivers.changes:
             if change.what == what:
                 rows = np.array(
-                    [_touches(change, r, t) for r, t in zip(self.crew.reps, self.crew.teams, strict=True)]
+                    [_touches(change, r, t) for r, t in zip(self.crew.names, self.crew.teams, strict=True)]
                 )
-                low = self.grid.first if change.first is None else int(day_number(change.first))
-                high = self.grid.last if change.last is None else int(day_number(change.last))
-                span = (begin >= low) & (begin <= high)
+                span = self._span(begin, change)
                 factor[np.ix_(rows, span)] *= 1.0 if change.times is None else change.times
         return factor
+
+    def _span(self, days: Ints, of: Change | Absence) -> NDArray[np.bool_]:
+        low = self.grid.first if of.first is None else int(day_number(of.first))
+        high = self.grid.last if of.last is None else int(day_number(of.last))
+        return np.asarray((days >= low) & (days <= high))
+
+    def _present(self) -> Floats:
+        """Share of working time that every person is there, by row and day; whoever follows is not absent."""
+        share = np.ones((len(self.crew.reps), self.grid.days.size))
+        index = {rep: i for i, rep in enumerate(self.crew.reps)}
+        for absence in self.drivers.absences:
+            if absence.rep_id not in index:
+                there = ", ".join(self.crew.reps[: self.crew.seats])
+                raise PlanError(f"absence: there is no rep {absence.rep_id}; there are {there}")
+            share[index[absence.rep_id], self._span(self.grid.days, absence)] *= 1.0 - absence.share
+        return share
 
     # -- what differs between draws ---------------------------------------------------------------
 
@@ -220,7 +223,7 @@ class Tables:
         out |= self._created_block(row, first)
         for cause, word in (("won", "win"), ("lost", "loss")):
             out |= self._hazard_block(cause, word, row, first)
-        return out | self._value_block(row, first)
+        return out | self._value_block(row, first) | self.departures.block(first, draws)
 
     def _created_block(self, row: Ints, first: int) -> dict[str, Any]:
         posterior, counts = self.funnel.posteriors["created"], self.funnel.prepared.counts

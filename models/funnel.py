@@ -29,7 +29,7 @@ from quotacast.models.history.truncation import entry_date
 from quotacast.models.people import Employment, employment
 from quotacast.models.periods import Calendar
 from quotacast.models.terms import Cells, Declaration, Floats, Posterior
-from quotacast.models.timegrid import Ints, TimeGrid, day_number, weekday_weights
+from quotacast.models.timegrid import Ints, TimeGrid, day_number, holiday_note, learned_grid
 
 Method = Literal["nuts", "laplace"]
 Declared = Mapping[str, tuple[Declaration, Cells]]
@@ -153,7 +153,7 @@ def prepare(history: History, calendar: Calendar) -> Prepared:
     entry = entry_date(history)
     first = int(created.min()) if entry is None else int(day_number(entry))
     seen = np.concatenate([created[created >= first], closed[deals["closed_on"].notna().to_numpy()]])
-    grid = TimeGrid(calendar, first, as_of, tuple(float(w) for w in weekday_weights(seen)))
+    grid = learned_grid(calendar, first, as_of, seen)
     people = employment(history, first, as_of)
     segment = segment_covariate(history)
     quotes = read_quotes(history)
@@ -173,7 +173,7 @@ def prepare(history: History, calendar: Calendar) -> Prepared:
         creation_data(history, people, grid),
         hazard_data(found, grid, LINKS["opportunity"].causes, sizes),
         value_data(history, quotes, row_codes, sizes, grid),
-        _notes(history, entry, people, quotes, segment),
+        (*_notes(history, entry, people, quotes, segment), *holiday_note(grid)),
     )
 
 

@@ -34,6 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from quotacast.errors import PlanError
+from quotacast.models.holidays import country_problem
 
 #: The kinds of period, fine to coarse.
 KINDS = ("day", "week", "month", "quarter", "year")
@@ -151,6 +152,8 @@ class Calendar:
             problems.append(
                 f'calendar.holidays: {self.holidays!r} came, wanted a country such as "SE" or "DE-BY"'
             )
+        elif self.holidays is not None and (problem := country_problem(self.holidays)):
+            problems.append(f"calendar.holidays: {problem}")
         if problems:
             raise PlanError(problems)
 

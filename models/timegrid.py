@@ -1,9 +1,10 @@
 """The time grid: days, their weights, and the calendar pieces in which rates are constant.
 
 Days are counted from 1970-01-01. A day's weight says how much of a week's business falls on it: the
-smoothed share of its weekday, scaled to a mean of 1 over the week and always positive, so that one
-weighted day is an average day. Creations and closings share the weights, in fitting (exposure is
-counted in weighted days) and in simulation (days are drawn by them).
+smoothed share of its weekday, scaled to a mean of 1 over the week, times the share that a holiday keeps
+where it is one; always positive, so that one weighted day is an average day without holidays. Creations
+and closings share the weights, in fitting (exposure is counted in weighted days) and in simulation (days
+are drawn by them).
 """
 
 from __future__ import annotations
@@ -16,13 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quotacast.models.holidays import day_rates, holiday_days
 from quotacast.models.periods import Calendar, month_index
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-#: Pseudo-events per weekday: keeps a weekday without business at a small positive weight.
-WEEKDAY_SMOOTHING = 0.5
 
 
 def day_number(days: Any) -> Ints:
@@ -49,8 +48,25 @@ def weekday_weights(days: Ints) -> Floats:
     -------
     ndarray, shape (7,)
     """
-    counts = np.bincount((days + 3) % 7, minlength=7) + WEEKDAY_SMOOTHING
-    return np.asarray(7.0 * counts / counts.sum())
+    return day_rates(days, 0, 6, np.empty(0, dtype=np.int64))[0]
+
+
+def learned_grid(calendar: Calendar, first: int, last: int, seen: Ints) -> TimeGrid:
+    """Grid of the days ``first`` to ``last`` with the day weights that events on the days ``seen`` tell."""
+    free = holiday_days(calendar.holidays, first, last)
+    inside = seen if free.size == 0 else seen[(seen >= first) & (seen <= last)]
+    weights, share = day_rates(inside, first, last, free)
+    return TimeGrid(calendar, first, last, tuple(float(w) for w in weights), holiday_share=share)
+
+
+def holiday_note(grid: TimeGrid) -> tuple[str, ...]:
+    """What was learned of holidays, in words; nothing where the calendar has none."""
+    if not grid.holidays.size:
+        return ()
+    return (
+        f"Public holidays of {grid.calendar.holidays}: on {grid.holidays.size} of them business was "
+        f"{100 * grid.holiday_share:.0f} % of an ordinary day's.",
+    )
 
 
 @dataclass(frozen=True)
@@ -69,6 +85,8 @@ class TimeGrid:
         Weight of Monday to Sunday.
     cuts : tuple of int
         Further day numbers at which a piece must start (a changed rate, say).
+    holiday_share : float
+        Share of its weekday's weight that a holiday of the calendar keeps, greater than 0.
     """
 
     calendar: Calendar
@@ -76,6 +94,7 @@ class TimeGrid:
     last: int
     weights: tuple[float, ...]
     cuts: tuple[int, ...] = ()
+    holiday_share: float = 1.0
 
     @cached_property
     def days(self) -> Ints:
@@ -85,7 +104,16 @@ class TimeGrid:
     @cached_property
     def day_weights(self) -> Floats:
         """Weight of every day, shape (n,)."""
-        return np.asarray(self.weights)[(self.days + 3) % 7]
+        return np.asarray(self.weights)[(self.days + 3) % 7] * self._holiday
+
+    @cached_property
+    def holidays(self) -> Ints:
+        """Day numbers of the calendar's holidays within the grid, sorted."""
+        return holiday_days(self.calendar.holidays, self.first, self.last)
+
+    @cached_property
+    def _holiday(self) -> Floats:
+        return np.where(np.isin(self.days, self.holidays), self.holiday_share, 1.0)
 
     @cached_property
     def cumulative(self) -> Floats:
@@ -137,9 +165,11 @@ class TimeGrid:
         return np.asarray(self.cumulative[stop - self.first] - self.cumulative[start - self.first])
 
     def weight(self, days: Ints) -> Floats:
-        """Weight of the given days."""
-        return np.asarray(self.weights)[(days + 3) % 7]
+        """Weight of the given days, all of the grid."""
+        return np.asarray(self.day_weights[days - self.first])
 
     def __post_init__(self) -> None:
         if self.last < self.first:
             raise ValueError(f"time grid: last day {self.last} before first day {self.first}")
+        if self.holiday_share <= 0:
+            raise ValueError(f"time grid: holiday share {self.holiday_share} must be positive")

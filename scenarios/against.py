@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from quotacast.engine.quota import ACTIVITY, Quota, Scope
 from quotacast.errors import PlanError
+from quotacast.models.turnover import YEAR, Turnover
 from quotacast.scenarios.overlay import Loc, key_path
 from quotacast.scenarios.validate import locator
 
 if TYPE_CHECKING:
     from quotacast.scenarios.plan import Plan
+    from quotacast.scenarios.schema import PeopleTable
 
 #: Longest horizon, in years after the as-of date, before it is taken for a slip of the pen.
 LONGEST_YEARS = 10
@@ -44,6 +46,28 @@ def check(
     return (*_new_teams(plan, {*reps.values(), *teams}), *_past_hires(plan, as_of))
 
 
+def leaving_note(people: PeopleTable, past: Turnover) -> tuple[str, ...]:
+    """What must be said about reps who may leave; nothing where none ever did and none may.
+
+    Off unless the plan asks for it: a track record is kept of forecasts in which everyone stays, and
+    reps tables often lack those who have gone; but then it is said what that leaves out.
+    """
+    seen = f"{past.leaves} left in {past.rep_days / YEAR:,.0f} rep-years"
+    low, mid, high = (f"{100 * past.annual(p):.0f}" for p in (0.1, 0.5, 0.9))
+    if people.leavers:
+        return (
+            f"Reps leave by chance: {seen}, with the field's 30 % a year as prior about {mid} % a year "
+            f"({low} to {high} %). A seat is filled after {people.backfill_days} days; open deals that "
+            f"change hands keep {100 * people.keep_odds:.0f} % of their odds.",
+        )
+    if not past.leaves:
+        return ()
+    return (
+        f"Nobody leaves in this forecast but by [[leave]]; in the data {seen}, about {mid} % a year. "
+        "To count on it: [people] leavers = true.",
+    )
+
+
 def _path(plan: Plan, loc: Loc) -> str:
     return key_path(locator(plan.document, plan.scenario)(loc))
 
@@ -54,6 +78,8 @@ def _scopes(plan: Plan) -> Iterator[tuple[str, Scope]]:
         yield _in_quota(quota, "scope"), quota.scope
     for at, leave in enumerate(plan.leaves):
         yield _path(plan, ("leave", at, "rep")), Scope("rep", leave.rep)
+    for at, absence in enumerate(plan.absences):
+        yield _path(plan, ("absence", at, "rep")), Scope("rep", absence.rep)
     for at, change in enumerate(plan.changes):
         yield _path(plan, ("change", at, "scope")), Scope.parse(change.scope)
     for at, lever in enumerate(plan.levers):

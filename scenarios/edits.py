@@ -24,6 +24,13 @@ def leave(plan: Plan, rep: str, on: date) -> Plan:
     return plan.edited({"leave": [{"rep": rep, "on": on}]})
 
 
+def absence(
+    plan: Plan, rep: str, *, first: date | None = None, last: date | None = None, share: float = 1.0
+) -> Plan:
+    """A rep is away for a time, or works part-time: ``share`` of the working time is missing."""
+    return plan.edited({"absence": [_given({"rep": rep, "from": first, "until": last, "share": share})]})
+
+
 def change(
     plan: Plan,
     what: str,

@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quotacast.engine.drivers import Change, Drivers, Hire, Leave
+from quotacast.engine.drivers import Absence, Change, Drivers, Hire, Leave, People
 from quotacast.engine.quota import Quota
 from quotacast.errors import PlanError
 from quotacast.models.periods import Calendar, Period
@@ -65,6 +65,8 @@ class Plan:
     aim: schema.AimTable
     hires: tuple[schema.HireTable, ...]
     leaves: tuple[schema.LeaveTable, ...]
+    absences: tuple[schema.AbsenceTable, ...]
+    people: schema.PeopleTable
     changes: tuple[schema.ChangeTable, ...]
     levers: tuple[schema.LeverTable, ...]
     costs: schema.CostsTable | None
@@ -116,6 +118,8 @@ class Plan:
                 Change(c.what, c.scope, times=c.times, to=c.to, first=c.first, last=c.last)
                 for c in self.changes
             ),
+            absences=tuple(Absence(a.rep, a.first, a.last, a.share) for a in self.absences),
+            people=People(self.people.leavers, self.people.backfill_days, self.people.keep_odds),
         )
 
     def check_against(
@@ -248,6 +252,8 @@ def _build(
         aim=table.aim,
         hires=table.hire,
         leaves=table.leave,
+        absences=table.absence,
+        people=table.people,
         changes=table.change,
         levers=table.lever,
         costs=table.costs,

@@ -32,6 +32,8 @@ from quotacast.models.funnel import (
 from quotacast.models.history.history import History
 from quotacast.models.periods import Period
 from quotacast.models.timegrid import day_number
+from quotacast.models.turnover import turnover
+from quotacast.scenarios.against import leaving_note
 from quotacast.scenarios.choose import check_quota_scopes
 from quotacast.scenarios.leaned import Lean, lean
 from quotacast.scenarios.plan import Plan, default_plan, load_plan
@@ -45,7 +47,7 @@ RECORD_DRAWS = 2000
 RECORD_VERSION = 2
 #: An as-of date so many days after the last record is taken for a slip: silence would count as no sales.
 LONGEST_SILENCE = 92
-_VERSIONS = ("quotacast", "numpy", "scipy", "pandas", "numba", "pymc", "nutpie")
+_VERSIONS = ("quotacast", "numpy", "scipy", "pandas", "numba", "pymc", "nutpie", "holidays")
 
 Told = Callable[[str, float], None]
 
@@ -162,7 +164,9 @@ class Run:
         known = dict(zip(self._people.reps, self._people.team, strict=True))
         teams = [str(t) for t in self.history.reps["team"].dropna().unique()]
         said = self.plan.check_against(known, as_of=self.history.as_of_date, teams=teams)
-        return (*self.plan.notes, *said, *self._prepared.notes)
+        grid = self._prepared.grid
+        leaving = leaving_note(self.plan.people, turnover(self._people, grid.first, grid.last))
+        return (*self.plan.notes, *said, *leaving, *self._prepared.notes)
 
     @property
     def plan_notes(self) -> tuple[str, ...]:
@@ -211,6 +215,7 @@ class Run:
                 "seed": self.plan.seed,
                 "models": MODEL_VERSION,
                 "versions": {name: _version(name) for name in ("quotacast", "pymc", "nutpie")},
+                **({"holidays": _version("holidays")} if self.plan.calendar.holidays else {}),
             }
         )
 

@@ -25,9 +25,10 @@ from pydantic import (
     model_validator,
 )
 
-from quotacast.engine.drivers import CHANGEABLE
+from quotacast.engine.drivers import BACKFILL_DAYS, CHANGEABLE, KEEP_ODDS
 from quotacast.engine.quota import ACTIVITY, Scope, check_metric, check_target
 from quotacast.errors import PlanError
+from quotacast.models.holidays import country_problem
 from quotacast.models.periods import YEARS, Calendar
 from quotacast.scenarios.values import probability, share_of
 
@@ -75,6 +76,12 @@ def _changeable(text: str) -> str:
     near = get_close_matches(text, (*CHANGEABLE, "activity:call"), n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     raise ValueError(f"{text!r} came, wanted activity:<kind> or one of {', '.join(CHANGEABLE)}{hint}")
+
+
+def _country(code: str) -> str:
+    if problem := country_problem(code):
+        raise ValueError(problem)
+    return code
 
 
 def _movable(text: str) -> str:
@@ -143,9 +150,14 @@ class CalendarTable(Table):
         Field(None, description="Weeks of the months of every quarter, for a week-based year.")
     )
     holidays: (
-        Annotated[_Str, Field(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$"), Wanted('a country, such as "SE"')]
+        Annotated[
+            _Str,
+            Field(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$"),
+            AfterValidator(_country),
+            Wanted('a country, such as "SE", or a part of one, such as "DE-BY"'),
+        ]
         | None
-    ) = Field(None, description="Country whose public holidays lower the day weights.")
+    ) = Field(None, description="Country (or part of one) whose public holidays lower the day weights.")
 
     def calendar(self) -> Calendar:
         """The calendar that these settings describe."""
@@ -213,6 +225,43 @@ class LeaveTable(Table):
 
     rep: Text = Field(description="Id of the rep who leaves.")
     on: Day = Field(description="First day without the rep.")
+
+
+class AbsenceTable(Table):
+    """``[[absence]]``: a rep who is away for a time, or works part-time."""
+
+    rep: Text = Field(description="Id of the rep.")
+    first: Day | None = Field(None, alias="from", description="First day; without it, at once.")
+    last: Day | None = Field(None, alias="until", description="Last day; without it, for good (part-time).")
+    share: Annotated[
+        float,
+        BeforeValidator(probability),
+        Strict(),
+        Field(gt=0, le=1, allow_inf_nan=False),
+        Wanted('a number above 0 and at most 1, or "40%"'),
+    ] = Field(1.0, description="Part of the rep's working time that is missing.")
+
+    @model_validator(mode="after")
+    def _possible(self) -> AbsenceTable:
+        if self.first is not None and self.last is not None and self.first > self.last:
+            raise ValueError(f"from {self.first} is after until {self.last}: swap them")
+        if self.last is None and self.share == 1.0:
+            raise ValueError("no until came for a whole absence: give until, a share below 1, or a [[leave]]")
+        return self
+
+
+class PeopleTable(Table):
+    """``[people]``: what happens when reps leave."""
+
+    leavers: Switch = Field(
+        False, description="Whether reps leave by chance, as often as in the data (and the field)."
+    )
+    backfill_days: DayCount = Field(
+        BACKFILL_DAYS, description="Days until such a leaver's seat is filled by someone new."
+    )
+    keep_odds: Probability = Field(
+        KEEP_ODDS, description="Share of its odds that an open deal keeps when its owner leaves."
+    )
 
 
 class ChangeTable(Table):
@@ -369,6 +418,8 @@ class PlanTable(Table):
     aim: AimTable = Field(AimTable.model_validate({}), description="Wished odds for suggestions.")
     hire: tuple[HireTable, ...] = Field((), description="Reps who join.")
     leave: tuple[LeaveTable, ...] = Field((), description="Reps who leave.")
+    absence: tuple[AbsenceTable, ...] = Field((), description="Reps who are away or work part-time.")
+    people: PeopleTable = Field(PeopleTable.model_validate({}), description="What happens when reps leave.")
     change: tuple[ChangeTable, ...] = Field((), description="Rates that change for a scope and a time.")
     lever: tuple[LeverTable, ...] = Field((), description="What may be moved to close a gap.")
     costs: CostsTable | None = Field(None, description="Selling costs.")
