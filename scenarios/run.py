@@ -315,6 +315,18 @@ class Run:
         futures = self.leaning.futures
         return paths if futures is None else paths.taken(futures)
 
+    def variant(self, drivers: Drivers, periods: Iterable[Period], draws: int | None = None) -> Paths:
+        """Futures under other drivers than the plan's, with the same random numbers.
+
+        Parameters
+        ----------
+        draws : int, optional
+            Fewer than the plan's for a search; then nothing is leaned on.
+        """
+        paths = self._simulate(drivers, (*periods, self.plan.horizon_period), draws or self.plan.draws)
+        futures = None if draws else self.leaning.futures
+        return paths if futures is None else paths.taken(futures)
+
     def _base(self, drivers: Drivers, spans: tuple[Period, ...]) -> Paths:
         """A smaller simulation that says what would be without changes ``to`` a value."""
         return self._simulate(drivers, (*spans, self.plan.horizon_period), min(self.plan.draws, BASE_DRAWS))

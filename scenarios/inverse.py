@@ -1,0 +1,286 @@
+"""The inverse funnel: how much of an activity reaches a target with a wished probability.
+
+The search scales one kind of activity, from the day after the as-of date on, by one factor for everybody in a
+scope, and simulates with the same random numbers each time, so that the odds rise with the factor and nothing
+else. It looks no further than activity was ever observed (the 99 % quantile of a rep's weeks); what is not
+reached there is not reachable as far as the data tell. What activity does is an association in the data;
+unless the plan's lever says ``causal``, the odds if it caused nothing stand beside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from quotacast.engine.answer import Answer, Field
+from quotacast.engine.drivers import Change, Drivers
+from quotacast.engine.metrics import metric, series
+from quotacast.engine.paths import Paths
+from quotacast.engine.quota import ACTIVITY, Scope
+from quotacast.engine.tables import crew
+from quotacast.errors import PlanError
+from quotacast.models.periods import Period
+from quotacast.models.timegrid import day_number
+from quotacast.scenarios.run import Run
+
+#: Futures of one step of the search, and steps.
+SEARCH_DRAWS, STEPS = 1500, 9
+#: Days from which a raise is tried, and the share of its whole effect at which it is no longer worth it.
+STARTS, WORTH = 8, 0.1
+#: A day counts as a working day where at least so much of an average day's business falls on it.
+WORKING = 0.5
+#: Figures shown on the way from activity to the target, as far as they can be answered.
+ON_THE_WAY = (
+    "leads_created",
+    "opportunities_created",
+    "close_rate",
+    "cycle_days",
+    "deal_value",
+    "deals_won",
+    "bookings",
+)
+
+FIELDS = (
+    Field("scope", "text", "company, team or rep"),
+    Field("scope_id", "text", "team or rep; empty for the company"),
+    Field("metric", "text", "the activity"),
+    Field("period", "text", "over which the target counts"),
+    Field("per_day", "ratio", "expected per rep and working day as things stand"),
+    Field("needed", "ratio", "needed per rep and working day"),
+    Field("times", "ratio", "needed ÷ expected"),
+    Field("most", "ratio", "the most that a rep's weeks ever showed (99 % quantile), per working day"),
+)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A target to be reached by more activity.
+
+    Attributes
+    ----------
+    metric : str
+    scope : Scope
+    period : Period
+    target : float
+    probability : float
+    by : str
+        ``activity:<kind>``.
+    """
+
+    metric: str
+    scope: Scope
+    period: Period
+    target: float
+    probability: float
+    by: str
+
+
+@dataclass(frozen=True)
+class _Search:
+    run: Run
+    wish: Wish
+    causal: bool
+
+    def drivers(self, times: float, first: date | None = None, drives: bool = True) -> Drivers:
+        """The plan's drivers with the activity scaled from a day on."""
+        change = Change(self.wish.by, str(self.wish.scope), times=times, first=first, causal=self.causal)
+        base = self.run.factored_drivers
+        return replace(base, changes=(*base.changes, change), activity_drives=drives)
+
+    def paths(self, times: float, draws: int | None = SEARCH_DRAWS, **more: Any) -> Paths:
+        """Futures with so many times the activity."""
+        return self.run.variant(self.drivers(times, **more), (self.wish.period,), draws)
+
+    def values(self, paths: Paths) -> np.ndarray:
+        """Draws of the metric to be reached."""
+        return series(paths, metric(self.wish.metric), self.wish.scope, self.wish.period).total
+
+    def odds(self, paths: Paths) -> float:
+        """Probability of the target."""
+        return float(metric(self.wish.metric).attains(self.values(paths), self.wish.target).mean())
+
+
+def inverse_funnel(run: Run, wish: Wish) -> Answer:
+    """The activity that reaches a target with a wished probability.
+
+    Raises
+    ------
+    PlanError
+        If the data do not tell what this activity does, or the period is over.
+    """
+    kind = _check(run, wish)
+    lever = [one for one in run.plan.levers if one.what == wish.by]
+    search = _Search(run, wish, any(one.causal for one in lever))
+    chain = run.funnel.prepared.chain
+    per_day, most = _per_day(run, wish, search.paths(1.0)), _most(chain, kind)
+    limit = max(most / max(per_day["company"], 1e-9), 1.0)
+    times, reached = _least(search, limit)
+    now, then = (search.paths(x, None) for x in (1.0, times))
+    unmoved = None if search.causal else search.odds(search.paths(times, None, drives=False))
+    rows = pd.DataFrame(
+        [
+            (s.kind, s.id, wish.by, wish.period.label, per_day[str(s)], times * per_day[str(s)], times, most)
+            for s in _members(now, wish.scope)
+            if str(s) in per_day
+        ],
+        columns=[f.name for f in FIELDS],
+    )
+    summary: dict[str, Any] = {
+        "target": wish.target,
+        "target_metric": wish.metric,
+        "probability": wish.probability,
+        "p_now": search.odds(now),
+        "p_then": search.odds(then),
+        "p_if_not_causal": unmoved,
+        "label": "causal, says the plan" if search.causal else "association",
+        "reached": reached,
+        "within_observed": times < limit or reached,
+        "on_the_way": _on_the_way(search, now, then),
+        **_last_day(search, max(times, 1.2)),
+    }
+    return Answer("suggest", rows, FIELDS, _words(wish, rows, summary), summary, run.provenance())
+
+
+def _check(run: Run, wish: Wish) -> str:
+    if not wish.by.startswith(ACTIVITY):
+        raise PlanError(f"--by {wish.by}: wanted activity:<kind>, such as activity:call")
+    if wish.period.last <= run.history.as_of_date:
+        raise PlanError(f"--period {wish.period.label}: ended by {run.history.as_of_date}; take a later one")
+    if not 0 < wish.probability < 1:
+        raise PlanError(f"--probability {wish.probability}: wanted a number between 0 and 1, such as 0.7")
+    kind, chain = wish.by.removeprefix(ACTIVITY), run.funnel.prepared.chain
+    if kind not in chain.kinds:
+        there = ", ".join(f"{ACTIVITY}{k}" for k in chain.kinds) or "none: the data hold no activities"
+        raise PlanError(f"--by {wish.by}: there is no such activity in the data; there are {there}")
+    if kind not in chain.drivers:
+        why = chain.refused or f"too little {kind} precedes the deals"
+        raise PlanError(f"--by {wish.by}: the data do not tell what it does for new business: {why}")
+    return kind
+
+
+def _least(search: _Search, limit: float) -> tuple[float, bool]:
+    """Smallest factor that gives the wished odds, by bisection, and whether any up to the limit does."""
+    wished = search.wish.probability
+    if search.odds(search.paths(1.0)) >= wished:
+        return 1.0, True
+    if limit <= 1.0 or search.odds(search.paths(limit)) < wished:
+        return limit, False
+    low, high = 0.0, float(np.log(limit))
+    for _ in range(STEPS):
+        middle = (low + high) / 2.0
+        if search.odds(search.paths(float(np.exp(middle)))) >= wished:
+            high = middle
+        else:
+            low = middle
+    return float(np.exp(high)), True
+
+
+def _members(paths: Paths, scope: Scope) -> list[Scope]:
+    """The scope and what lies in it."""
+    if scope.kind == "rep":
+        return [scope]
+    seats = dict(zip(paths.reps, paths.teams, strict=True))
+    inside = {r for r, team in seats.items() if scope.kind == "company" or team == scope.id}
+    kept = {"rep": inside, "team": {seats[r] for r in inside} if scope.kind == "company" else set()}
+    return [scope, *(s for s in paths.scopes() if s != scope and s.id in kept.get(s.kind, set()))]
+
+
+def _per_day(run: Run, wish: Wish, paths: Paths) -> dict[str, float]:
+    """Expected activity per rep and working day from tomorrow to the period's end, by scope."""
+    first = max(wish.period.first, run.history.as_of_date + timedelta(days=1))
+    ahead = Period("ahead", "day", first, wish.period.last)
+    people = crew(run.funnel, run.factored_drivers)
+    grid = run.funnel.prepared.grid
+    days = np.arange(int(day_number(ahead.first)), int(day_number(ahead.last)) + 1)
+    days = days[grid.weight(days) >= WORKING]
+    worked = ((days >= people.start[:, None]) & (days <= people.stop[:, None])).sum(axis=1)
+    rep_days = dict(zip(people.reps, worked, strict=True))
+    found = {}
+    for scope in [Scope("company"), *_members(paths, wish.scope)]:
+        inside = [s.id for s in _members(paths, scope) if s.kind == "rep"]
+        opened, new = paths.simulated(wish.by, scope, wish.period)
+        total = sum(rep_days.get(r, 0) for r in inside)
+        if total:
+            found[str(scope)] = float((opened + new).mean()) / total
+    return found
+
+
+def _most(chain: Any, kind: str) -> float:
+    """The most activity of a kind that was observed, per working day of a five-day week."""
+    free = float(chain.observed[chain.drivers.index(kind), 1])
+    return free / max(float(chain.unlinked_share[chain.drivers.index(kind)]), 1e-9) / 5.0
+
+
+def _on_the_way(search: _Search, now: Paths, then: Paths) -> list[dict[str, Any]]:
+    """Means of the figures between activity and target, as things stand and as needed."""
+    found = []
+    for name in (search.wish.by, *ON_THE_WAY):
+        try:
+            which = metric(name)
+            ours, needed = (series(p, which, search.wish.scope, search.wish.period).total for p in (now, then))
+        except (PlanError, KeyError, AttributeError):
+            continue
+        found.append(
+            {
+                "metric": name,
+                "unit": which.unit,
+                "now": float(np.nanmean(ours)),
+                "then": float(np.nanmean(needed)),
+            }
+        )
+    return found
+
+
+def _last_day(search: _Search, times: float) -> dict[str, Any]:
+    """Until when a raise of activity still moves the period: effects by the day on which it starts."""
+    first = max(search.wish.period.first, search.run.history.as_of_date + timedelta(days=1))
+    length = (search.wish.period.last - first).days
+    base = np.nanmean(search.values(search.paths(1.0)))
+    starts = [first + timedelta(days=round(length * k / STARTS)) for k in range(STARTS)]
+    effect = np.array(
+        [np.nanmean(search.values(search.paths(times, first=day))) - base for day in starts], dtype=float
+    )
+    if effect[0] <= 0:
+        return {"last_useful_day": None, "effect_by_start": []}
+    share = np.append(np.minimum.accumulate(np.clip(effect / effect[0], 0.0, 1.0)), 0.0)
+    edges = [*((day - first).days for day in starts), length]
+    after = int(np.interp(-WORTH, -share, edges))
+    return {
+        "last_useful_day": (first + timedelta(days=after)).isoformat(),
+        "effect_by_start": [
+            {"from": day.isoformat(), "share": round(float(x), 3)}
+            for day, x in zip(starts, share, strict=False)
+        ],
+    }
+
+
+def _words(wish: Wish, rows: pd.DataFrame, summary: dict[str, Any]) -> str:
+    what = wish.by.removeprefix(ACTIVITY)
+    head = rows.iloc[0]
+    goal = f"{wish.metric} of {wish.target:,.10g} in {wish.period.label}"
+    if summary["reached"] and head["times"] <= 1.0:
+        text = f"{goal} is reached with {summary['p_now']:.0%} as things stand: no more {what}s are needed."
+    elif summary["reached"]:
+        text = (
+            f"{goal} is reached with {summary['p_then']:.0%} at {head['needed']:.1f} {what}s per rep and working "
+            f"day, {head['times'] - 1:+.0%} on the {head['per_day']:.1f} that are expected (odds now "
+            f"{summary['p_now']:.0%})."
+        )
+    else:
+        text = (
+            f"{goal} is not reachable within the observed range: at {head['needed']:.1f} {what}s per rep and "
+            f"working day, the most that was ever seen, the odds are {summary['p_then']:.0%}, wanted "
+            f"{wish.probability:.0%}."
+        )
+    if summary["p_if_not_causal"] is not None:
+        text += (
+            f" That is an association in the data: if more {what}s cause nothing, the odds stay "
+            f"{summary['p_if_not_causal']:.0%}."
+        )
+    if summary["last_useful_day"]:
+        text += f" After {summary['last_useful_day']} a raise brings less than a tenth of that in the period."
+    return text
