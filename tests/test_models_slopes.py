@@ -92,7 +92,8 @@ def test_many_cells_give_the_estimates_of_a_negative_binomial_glm() -> None:
     import statsmodels.api as sm
 
     data = cells(6000, 0.35, 0.15, phi=4.0)
-    declared = Declaration("glm", "negbinomial", (LEVEL, PUSH, IDLE))
+    vague = tuple(Term(n, "slope", n, 1, 3.0, "for a test", lower=0.0) for n in ("push", "idle"))
+    declared = Declaration("glm", "negbinomial", (LEVEL, *vague))
     posterior = fit_laplace(declared, data, draws=4000)
     design = sm.add_constant(np.column_stack(list(data.covariates.values())))
     family = sm.families.NegativeBinomial(alpha=float((posterior.hyper["overdispersion"] ** 2).mean()))
