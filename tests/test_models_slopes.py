@@ -24,7 +24,7 @@ SMALL = Declaration("small", "poisson", (LEVEL, PUSH, IDLE))
 
 @cache
 def cells(n: int = 60, push: float = 0.12, idle: float = -0.3, phi: float = np.inf) -> Cells:
-    """Counts with a positive and a negative effect of two things that go together; a negative is impossible."""
+    """Counts with a positive and a negative (impossible) effect of two things that go together."""
     rng = np.random.default_rng(8)
     x = rng.multivariate_normal([0.1, -0.1], [[0.5, 0.38], [0.38, 0.4]], n)
     exposure = rng.gamma(3.0, 0.6, n)
