@@ -4,17 +4,46 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import date
+from functools import cache
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from quotacast.engine.worlds import WorldSpec, draw_truth, example_spec, make_world
+from quotacast.engine.worlds import World, WorldSpec, draw_truth, example_spec, make_world
 from quotacast.engine.worlds_activity import usual_activity
 from quotacast.engine.worlds_quotas import conversion
 from quotacast.engine.worlds_truth import KINDS, LEAD_BANDS
 from quotacast.models.activities import slope_terms
+
+
+@cache
+def example() -> World:
+    return make_world(example_spec())
+
+
+def test_activities_precede_their_leads_and_leads_their_opportunities() -> None:
+    tables = example().tables
+    deals, leads = tables["opportunities"], tables["leads"].set_index("lead_id")
+    touches = tables["activities"].dropna(subset=["lead_id"])
+    assert len(touches) > 0.9 * len(leads)
+    assert (touches["done_on"].to_numpy() < leads.loc[touches["lead_id"], "created_on"].to_numpy()).all()
+    # but for the open leads of leavers, which pass to a colleague
+    same = touches["rep_id"].to_numpy() == leads.loc[touches["lead_id"], "rep_id"].to_numpy()
+    left = tables["reps"].dropna(subset=["left_on"])["rep_id"]
+    assert touches["rep_id"][~same].isin(set(left)).all()
+    assert same.mean() > 0.98
+    converted = deals.dropna(subset=["lead_id"])
+    behind = leads.loc[converted["lead_id"]]
+    assert 0.57 < len(converted) / len(deals) < 0.65
+    assert (behind["closed_on"].to_numpy() == converted["created_on"].to_numpy()).all()
+    assert (behind["opportunity_id"].to_numpy() == converted["opportunity_id"].to_numpy()).all()
+    assert (behind["status"] == "converted").all()
+    assert (behind["rep_id"].to_numpy() == tables["stages"].groupby("opportunity_id")["rep_id"].first()
+            .loc[converted["opportunity_id"]].to_numpy()).all()  # fmt: skip
+    assert (behind["segment"].to_numpy() == converted["segment"].to_numpy()).all()
+    assert (behind["source"].to_numpy() == converted["source"].to_numpy()).all()
 
 
 def test_leads_convert_at_their_rate() -> None:
@@ -40,7 +69,7 @@ def test_leads_convert_at_their_rate() -> None:
 
 
 def test_only_leads_that_were_open_then_come_from_before_the_first_day() -> None:
-    tables, first = make_world(example_spec()).tables, pd.Timestamp(2024, 1, 1)
+    tables, first = example().tables, pd.Timestamp(2024, 1, 1)
     leads = tables["leads"]
     early = leads[leads["created_on"] < first]
     assert len(early) > 100
