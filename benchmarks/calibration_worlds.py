@@ -29,10 +29,12 @@ from quotacast.engine.drivers import Drivers
 from quotacast.engine.paths import Steps
 from quotacast.engine.quota import Scope
 from quotacast.engine.simulate import simulate
-from quotacast.engine.worlds_records import Clock, Records, make_clock
+from quotacast.engine.worlds_draw import draw_truth
+from quotacast.engine.worlds_clock import Clock, make_clock
+from quotacast.engine.worlds_records import Records
 from quotacast.engine.worlds_records import simulate as draw_records
 from quotacast.engine.worlds_tables import tables
-from quotacast.engine.worlds_truth import MarketShock, WorldSpec, draw_truth
+from quotacast.engine.worlds_truth import MarketShock, WorldSpec
 from quotacast.models.funnel import fit, prepare
 from quotacast.models.history import schema
 from quotacast.models.history.history import REJECTED, History, missing

@@ -23,7 +23,7 @@ from quotacast.engine.quota import Scope
 from quotacast.engine.simulate import run_blocks, simulate
 from quotacast.engine.tables import Tables
 from quotacast.engine.worlds import WorldSpec, draw_truth, make_world, write_world
-from quotacast.models.funnel import MODELS, Funnel, Prepared, assemble, prepare
+from quotacast.models.funnel import Funnel, Prepared, assemble, prepare
 from quotacast.models.history.history import History
 from quotacast.models.history.read import read_history
 from quotacast.models.periods import Calendar
@@ -74,12 +74,12 @@ def funnel(basis: str = "created", draws: int = 2, beyond: float = 0.0, flat: bo
             t.name: (0.0 if flat else 1.0) * rng.normal(0.0, 0.25, (draws, t.size)) + t.prior_mean
             for t in declaration.terms
         }
-        effects["level"] = np.full((draws, 1), LEVELS[name]) + rng.normal(0.0, 0.1, (draws, 1))
+        effects["level"] = np.full((draws, 1), LEVELS.get(name, 0.0)) + rng.normal(0.0, 0.1, (draws, 1))
         hyper = {
             h: np.full(draws, 0.37 if h not in BEYOND else beyond) for h in declaration.hyperparameters()
         }
         posteriors[name] = Posterior(effects, hyper, {"method": "written"})
-    return assemble(prepared(basis), {name: posteriors[name] for name in MODELS}, 3)
+    return assemble(prepared(basis), posteriors, 3)
 
 
 def months() -> Steps:
