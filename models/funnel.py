@@ -224,6 +224,9 @@ def _notes(
         notes.append(
             "No lost deals are recorded: the close rate cannot be told, wins are modelled by age alone."
         )
+    deals = history.opportunities
+    if quotes.basis == "won" and not (deals["amount"][deals["status"] == "won"] > 0).any():
+        notes.append("No won deal has an amount above 0: bookings are forecast to be 0.")
     notes.append(
         "Deal values: quotes known at creation enter the odds."
         if quotes.basis == "created"
