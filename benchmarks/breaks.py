@@ -93,8 +93,8 @@ def main() -> None:
         "# Breaks at the end of the data: how often they are told",
         "",
         f"`python benchmarks/breaks.py --companies {chosen.companies}`; family-wise level {level}, ends",
-        f"of {ends} weeks. A company's own shocks, seasons and drifts are as large as the milder breaks here:",
-        "those cannot be told from them, and are not. `naive` is a Poisson test of the same weeks.",
+        f"of {ends} weeks. A company's own shocks, seasons and drifts are as large as the milder breaks",
+        "here: those cannot be told from them, and are not. `naive` is a Poisson test of the same weeks.",
         "",
     ]
     chosen.out.write_text("\n".join([*head, *table(chosen.companies)]) + "\n", encoding="utf-8")
