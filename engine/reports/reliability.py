@@ -78,16 +78,17 @@ def pick(answer: Answer) -> dict[str, list[Call]]:
     Rows need ``scope``, ``called`` (``60% – 80%``), ``quotas``, ``met`` and ``expected``; those without a
     band or without quotas are left out.
     """
-    if not {"scope", "called", "quotas", "met", "expected"} <= set(answer.rows.columns):
+    wanted = ["scope", "called", "quotas", "met", "expected"]
+    if not set(wanted) <= set(answer.rows.columns):
         return {}
     sums: dict[tuple[str, float, float], tuple[int, int, float]] = {}
-    for row in answer.rows.itertuples(index=False):
-        band = _BAND.search(str(row.called))
-        if band is None or not row.quotas > 0:
+    for scope, called, quotas, met, expected in answer.rows[wanted].itertuples(index=False, name=None):
+        band = _BAND.search(str(called))
+        if band is None or not quotas > 0:
             continue
-        key = (str(row.scope), int(band[1]) / 100, int(band[2]) / 100)
-        n, met, due = sums.get(key, (0, 0, 0.0))
-        sums[key] = (n + int(row.quotas), met + int(row.met), due + float(row.expected))
+        key = (str(scope), int(band[1]) / 100, int(band[2]) / 100)
+        n, hit, due = sums.get(key, (0, 0, 0.0))
+        sums[key] = (n + int(quotas), hit + int(met), due + float(expected))
     found: dict[str, list[Call]] = {}
     for scope, low, high in sorted(sums, key=lambda k: (_ORDER.get(k[0], 9), *k)):
         found.setdefault(scope, []).append(Call(low, high, *sums[scope, low, high]))
