@@ -1,9 +1,10 @@
 """How often a break at the end of the data is told, where there is none and where there is one.
 
-Run ``python benchmarks/breaks.py`` from the repository; ``--companies 1000`` is what
-``benchmarks/results/breaks.md`` holds. The companies are those of ``calibration_worlds``: five reps, two
-years of records, monthly shocks, seasons, drifts, a rep hired on the way. The peer is the naive reading of
-the same weeks: Poisson counts at a constant level, with the same adjustment for many tests.
+Run ``python benchmarks/breaks.py`` from the repository; with ``--companies 1000 --out
+benchmarks/results/breaks.md`` (a quarter of an hour) it makes the stored report. The companies are those of
+``calibration_worlds``: five reps, two years of records, monthly shocks, seasons, drifts, a rep hired on the
+way. The peer is the naive reading of the same weeks: Poisson counts at a constant level, with the same
+adjustment for many tests.
 """
 
 from __future__ import annotations
@@ -17,8 +18,6 @@ import calibration_worlds as worlds
 import numpy as np
 
 from quotacast.models.history import breaks
-
-RESULT = Path(__file__).parent / "results" / "breaks.md"
 
 
 def since(day: date, factor: float) -> worlds.Disturbance:
@@ -85,19 +84,23 @@ def main() -> None:
     """Measure and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--companies", type=int, default=200)
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--out", type=Path, help="file for the report")
     chosen = parser.parse_args()
     level = f"{breaks.LEVEL:.0%}"
     ends = ", ".join(map(str, breaks.ENDS))
     head = [
         "# Breaks at the end of the data: how often they are told",
         "",
-        f"`python benchmarks/breaks.py --companies {chosen.companies}`; family-wise level {level}, ends",
-        f"of {ends} weeks. A company's own shocks, seasons and drifts are as large as the milder breaks",
-        "here: those cannot be told from them, and are not. `naive` is a Poisson test of the same weeks.",
+        f"`python benchmarks/breaks.py --companies {chosen.companies} --out benchmarks/results/breaks.md`",
+        "",
+        f"Family-wise level {level}, ends of {ends} weeks. A company's own shocks, seasons and drifts are as",
+        "large as the milder breaks here: those cannot be told from them, and are not. `naive` is a Poisson",
+        "test of the same weeks.",
         "",
     ]
-    chosen.out.write_text("\n".join([*head, *table(chosen.companies)]) + "\n", encoding="utf-8")
+    report = "\n".join([*head, *table(chosen.companies)]) + "\n"
+    if chosen.out:
+        chosen.out.write_text(report, encoding="utf-8")
 
 
 if __name__ == "__main__":
