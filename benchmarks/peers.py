@@ -59,16 +59,15 @@ UNMAINTAINED = {"convoys": "last release 2020"}
 KEY = ["origin", "horizon", "metric"]
 
 
-def record(place: Path) -> pd.DataFrame:
-    """Company totals of the newest stored backtest of a run folder."""
+def record(place: Path) -> tuple[pd.DataFrame, str]:
+    """Company totals of the newest stored backtest of a run folder, and the name of its folder."""
     folders = [f for f in (place / "backtests").glob("*") if any(f.glob("*/rows.parquet"))]
     if not folders:
         raise SystemExit(f"{place}: no stored backtest; run `quotacast backtest` first")
     newest = max(folders, key=lambda f: (f.stat().st_mtime, f.name))
     rows = pd.concat([pd.read_parquet(p) for p in sorted(newest.glob("*/rows.parquet"))], ignore_index=True)
-    return rows[
-        (rows["scope"] == "company") & (rows["component"] == "total") & rows["horizon"].isin(HORIZONS)
-    ]
+    kept = (rows["scope"] == "company") & (rows["component"] == "total") & rows["horizon"].isin(HORIZONS)
+    return rows[kept], newest.name
 
 
 def at_origin(history: History, day: date, draws: int, seed: int, told: dict[str, str]) -> pd.DataFrame:
@@ -188,7 +187,7 @@ def main() -> None:
         print("skipped: give a data folder with a stored backtest; see the head of benchmarks/peers.py")
         return
     logging.disable(logging.WARNING)
-    ours, told = record(chosen.record or chosen.data / ".quotacast"), dict[str, str]()
+    (ours, key), told = record(chosen.record or chosen.data / ".quotacast"), dict[str, str]()
     history = read_history(chosen.data)
     parts = []
     for day in sorted(ours["origin"].unique()):
@@ -196,14 +195,9 @@ def main() -> None:
         parts.append(at_origin(history, date.fromisoformat(day), chosen.draws, chosen.seed, told))
         print(f"{day}  {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
     theirs = pd.concat(parts, ignore_index=True)
-    lines = [
-        f"## {chosen.name or chosen.data.name}",
-        "",
-        *status(told, theirs),
-        "",
-        *compare(ours, theirs),
-        "",
-    ]
+    said = f"{ours['origin'].nunique()} origins, {chosen.draws:,} draws per peer; record `{key}`."
+    head = [f"## {chosen.name or chosen.data.name}", "", said, ""]
+    lines = [*head, *status(told, theirs), "", *compare(ours, theirs), ""]
     print("\n".join(lines))
     if chosen.out:
         with chosen.out.open("a", encoding="utf-8") as file:
