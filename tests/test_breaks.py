@@ -154,9 +154,18 @@ def test_a_short_history_is_not_judged(make_history: Callable[..., History]) -> 
 def test_the_funnel_notes_a_break(company: History) -> None:
     history = without_creations(company, date(2025, 8, 20))
     prepared = prepare(history, Calendar())
-    assert prepared.breaks == tuple(sentence(b) for b in find_breaks(history))
-    assert set(prepared.breaks) <= set(prepared.notes)
-    assert prepare(company, Calendar()).breaks == ()
+    assert prepared.doubts == tuple(sentence(b) for b in find_breaks(history))
+    assert set(prepared.doubts) <= set(prepared.notes)
+    assert prepare(company, Calendar()).doubts == ()
+
+
+def test_wins_without_any_amount_are_a_doubt(company: History) -> None:
+    deals = company.opportunities
+    amount = deals["amount"].mask(deals["status"] == "won", 0.0).mask(deals["status"] != "won")
+    stages = company.stages.assign(amount=np.nan)
+    tables = {**company.tables, "opportunities": deals.assign(amount=amount), "stages": stages}
+    prepared = prepare(replace(company, tables=tables), Calendar())
+    assert prepared.doubts == ("No won deal has an amount above 0: bookings are forecast to be 0.",)
 
 
 @pytest.mark.parametrize(
