@@ -34,6 +34,7 @@ import pandas as pd
 from quotacast.engine.backtest import scores
 from quotacast.engine.backtest.baselines import BASELINES
 from quotacast.engine.backtest.baselines_past import Past
+from quotacast.engine.backtest.bootstrap import block_bootstrap_skill_se
 from quotacast.engine.backtest.origins import outcomes, spans, targets
 from quotacast.engine.quota import Scope
 from quotacast.models.history.history import History
@@ -119,37 +120,68 @@ def _ask(name: str, problem: Any, metric: str, told: dict[str, str]) -> Any:
     return drawn
 
 
-def compare(ours: pd.DataFrame, theirs: pd.DataFrame) -> list[str]:
-    """Per metric and horizon: mean CRPS of every model over the origins that all of a pair share."""
+def compare(ours: pd.DataFrame, theirs: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Per metric, horizon and rival: mean CRPS of both over the origins that the two share, and the skill.
+
+    Skill is 1 - CRPS of quotacast / CRPS of the rival, with a block-bootstrap standard error over origins.
+    """
     both = pd.concat([ours[[*KEY, "model", "actual", "crps", "covered_80"]], theirs], ignore_index=True)
     seen = both.groupby(KEY)["actual"].agg(["min", "max"])
     if not np.allclose(seen["min"], seen["max"]):
         raise SystemExit("peers and record are not about the same outcomes: is the record of these data?")
-    lines = ["| metric | horizon | model | origins | CRPS | quotacast | skill | 80% held |", "|" + "---|" * 8]
+    rows = []
     for metric in METRICS:
         for horizon in HORIZONS:
             part = both[(both["metric"] == metric) & (both["horizon"] == horizon)]
-            lines += _rows(metric, horizon, part)
-    return lines
+            wide = part.pivot_table(index="origin", columns="model", values="crps")
+            held = part.groupby("model")["covered_80"].mean()
+            for model in [*OURS, *BASELINES, *PEERS]:
+                if model in wide:
+                    pair = wide[list(dict.fromkeys([OURS[0], model]))].dropna()
+                    rows.append((metric, horizon, model, *_pair(pair, model, horizon, seed), held[model]))
+    columns = ["metric", "horizon", "model", "origins", "crps", "quotacast", "skill", "se", "held"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def _rows(metric: str, horizon: str, part: pd.DataFrame) -> list[str]:
-    wide = part.pivot_table(index="origin", columns="model", values="crps")
-    held = part.groupby("model")["covered_80"].mean()
-    lines = []
-    for model in [*OURS, *BASELINES, *PEERS]:
-        if model not in wide or OURS[0] not in wide:
-            continue
-        pair = wide[[OURS[0], model]].dropna() if model != OURS[0] else wide[[model]].dropna()
-        if pair.empty:
-            continue
-        mine, other = pair[OURS[0]].mean(), pair[model].mean()
-        skill = "" if model == OURS[0] else f"{1 - mine / other:+.0%}"
+def _pair(pair: pd.DataFrame, model: str, horizon: str, seed: int) -> tuple[float, ...]:
+    mine, other = pair[OURS[0]], pair[model]
+    if model == OURS[0] or not len(pair):
+        return len(pair), other.mean(), mine.mean(), np.nan, np.nan
+    blocks = min(3 if horizon == "q1" else int(horizon[1:]), len(pair))
+    error = block_bootstrap_skill_se(mine.to_numpy(), other.to_numpy(), blocks, seed)
+    return len(pair), other.mean(), mine.mean(), 1 - mine.mean() / other.mean(), error
+
+
+def summary(table: pd.DataFrame) -> list[str]:
+    """The peers' best per metric and horizon, and every rival that was better than quotacast."""
+    peers = table[table["model"].isin(PEERS)]
+    lines = ["| metric | horizon | quotacast | best peer | its CRPS | skill | se |", "|" + "---|" * 7]
+    for (metric, horizon), part in peers.groupby(["metric", "horizon"], sort=False):
+        r = part.loc[part["skill"].idxmin()]
         lines.append(
-            f"| {metric} | {horizon} | {model} | {len(pair)} | {_short(other)} | {_short(mine)} | {skill} "
-            f"| {held[model]:.0%} |"
+            f"| {metric} | {horizon} | {_short(r['quotacast'])} | {r['model']} | {_short(r['crps'])} "
+            f"| {r['skill']:+.0%} | {_percent(r['se'])} |"
         )
+    worse = table[(table["skill"] < 0) & (table["model"] != OURS[1])]
+    said = [f"{r.metric} {r.horizon} {r.model} ({r.skill:+.0%})" for r in worse.itertuples()]
+    return [*lines, "", f"Better than quotacast: {', '.join(said) or 'none'}."]
+
+
+def full(table: pd.DataFrame) -> list[str]:
+    """The whole table."""
+    lines = [
+        "| metric | horizon | model | origins | CRPS | quotacast | skill | se | 80% held |",
+        "|" + "---|" * 9,
+    ]
+    for r in table.itertuples():
+        skill = "" if np.isnan(r.skill) else f"{r.skill:+.0%}"
+        cells = [r.metric, r.horizon, r.model, r.origins, _short(r.crps), _short(r.quotacast), skill]
+        lines.append(f"| {' | '.join(map(str, cells))} | {_percent(r.se)} | {r.held:.0%} |")
     return lines
+
+
+def _percent(x: float) -> str:
+    return "" if np.isnan(x) else f"{x:.0%}"
 
 
 def _short(x: float) -> str:
@@ -197,7 +229,8 @@ def main() -> None:
     theirs = pd.concat(parts, ignore_index=True)
     said = f"{ours['origin'].nunique()} origins, {chosen.draws:,} draws per peer; record `{key}`."
     head = [f"## {chosen.name or chosen.data.name}", "", said, ""]
-    lines = [*head, *status(told, theirs), "", *compare(ours, theirs), ""]
+    table = compare(ours, theirs, chosen.seed)
+    lines = [*head, *status(told, theirs), "", *summary(table), "", *full(table), ""]
     print("\n".join(lines))
     if chosen.out:
         with chosen.out.open("a", encoding="utf-8") as file:
