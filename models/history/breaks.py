@@ -212,9 +212,11 @@ def _creations(data: _Data, stream: str, starts: Ints, edge: int) -> Floats:
 
 def _closings(data: _Data, stream: str, starts: Ints, edge: int) -> Floats:
     """What the open deals of each week would have closed, by their ages, at the hazards before the edge."""
-    born, ends = data.born, data.closed + 0.5
-    counted = (data.status == stream) & (data.closed >= starts[0]) & (data.closed < edge)
-    age = (data.closed - born)[counted].astype(float)
+    open_then = data.closed >= starts[0]
+    born, closed, status = data.born[open_then], data.closed[open_then], data.status[open_then]
+    ends = closed + 0.5
+    counted = (status == stream) & (closed < edge)
+    age = (closed - born)[counted].astype(float)
     events = np.histogram(np.minimum(age, AGES[-1] - 1), AGES)[0]
     begin = np.clip(starts[0] - born, 0, None).astype(float)
     there = deal_days(begin, np.maximum(np.minimum(ends, edge) - born, begin))
