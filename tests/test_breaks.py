@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,8 @@ from quotacast.models.history.history import History
 from quotacast.models.history.importers import import_source
 from quotacast.models.history.read import read_history
 from quotacast.models.periods import Calendar
+from quotacast.scenarios.run import Run
+from quotacast.scenarios.screen import _doubt
 
 ROOT = Path(__file__).resolve().parents[1]
 OLIST = ROOT.parent / "shared" / "data" / "olist_funnel"
@@ -157,6 +160,16 @@ def test_the_funnel_notes_a_break(company: History) -> None:
     assert prepared.doubts == tuple(sentence(b) for b in find_breaks(history))
     assert set(prepared.doubts) <= set(prepared.notes)
     assert prepare(company, Calendar()).doubts == ()
+
+
+def test_a_plan_doubts_what_follows_a_break(company: History) -> None:
+    history = without_creations(company, date(2025, 8, 20))
+    prepared = prepare(history, Calendar())
+    run = SimpleNamespace(history=history, funnel=SimpleNamespace(prepared=prepared))
+    lines = list(_doubt(cast(Run, run)))
+    assert any(line.startswith("Doubt    Creations stop after ") for line in lines)
+    assert max(map(len, lines)) <= 80
+    assert " ".join(prepared.doubts[0].split()) in " ".join(" ".join(lines).split())
 
 
 def test_wins_without_any_amount_are_a_doubt(company: History) -> None:
