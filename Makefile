@@ -30,6 +30,6 @@ pins:
 	.venv-pins/bin/pip freeze --all | grep -v -i -e '^pip==' -e '^quotacast'
 
 clean:
-	rm -rf build dist *.egg-info .link .venv .venv-ci .venv-dev .venv-pins .venv-test \
+	rm -rf build dist *.egg-info .link .venv .venv-ci .venv-dev .venv-peers .venv-pins .venv-test \
 	    .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -273,8 +273,18 @@ def _smearing(log_amount: Floats, location: Floats, residual: Floats) -> float:
     return float(np.log(np.exp(log_amount).mean() / modelled))
 
 
+def _worthless(draws: int) -> Residuals:
+    """No amount above 0 was ever seen, so there is nothing to draw from: every win books nothing."""
+    return Residuals(np.zeros(1), np.ones((draws, 1), dtype=np.float32), np.ones(draws))
+
+
 def bootstrap_residuals(data: ValueData, posterior: Posterior, seed: int) -> Residuals:
-    """Draw the Bayesian bootstrap that goes with a posterior of the location."""
+    """Draw the Bayesian bootstrap that goes with a posterior of the location.
+
+    Where no amount is above 0, every win books nothing.
+    """
+    if not data.log_amount.size:
+        return _worthless(posterior.draws)
     rng = np.random.default_rng(seed)
     location = np.zeros(data.log_amount.size)
     for term in data.declaration.terms:

@@ -25,6 +25,7 @@ from quotacast.models.checks import predictive_check
 from quotacast.models.conversion import LINKS, HazardData, episodes, hazard_data
 from quotacast.models.counts import CountData
 from quotacast.models.covariates import Covariate, segment_covariate
+from quotacast.models.history.breaks import find_breaks, sentence
 from quotacast.models.history.history import History
 from quotacast.models.history.truncation import entry_date
 from quotacast.models.people import Employment, employment
@@ -59,9 +60,11 @@ class Prepared:
     deals : Episodes
         Every opportunity as of the as-of date, with codes ``rep``, ``segment``, ``amount``.
     notes : tuple of str
-        What must be said about the data: truncation, reps who fell silent, bases chosen.
+        What must be said about the data: truncation, reps who fell silent, bases chosen, doubts.
     chain : Chain
         What comes before the deal: activities and leads, as far as the data hold them.
+    doubts : tuple of str
+        Those of the notes that make the forecast doubtful: an end unlike the time before it, no amounts.
     """
 
     fingerprint: str
@@ -77,6 +80,7 @@ class Prepared:
     value: ValueData
     notes: tuple[str, ...]
     chain: Chain
+    doubts: tuple[str, ...] = ()
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -174,6 +178,7 @@ def prepare(history: History, calendar: Calendar) -> Prepared:
     found = episodes(history, LINKS["opportunity"], codes, first)
     sizes = {"rep": len(people.reps), "segment": len(segment.levels), "amount": quotes.bands}
     direct, chain = prepare_chain(history, people, grid, segment)
+    doubts = _doubts(history, quotes)
     row_codes: dict[str, Codes] = {"segment": codes["segment"], "rep": codes["rep"]}
     return Prepared(
         history.fingerprint,
@@ -187,8 +192,9 @@ def prepare(history: History, calendar: Calendar) -> Prepared:
         direct,
         hazard_data(found, grid, LINKS["opportunity"].causes, sizes),
         value_data(history, quotes, row_codes, sizes, grid),
-        (*_notes(history, entry, people, quotes, segment), *holiday_note(grid)),
+        (*_notes(history, entry, people, quotes, segment), *holiday_note(grid), *doubts),
         chain,
+        doubts,
     )
 
 
@@ -247,6 +253,15 @@ def _notes(
     if segment.column:
         notes.append(f"Segments come from the column {segment.column}: {', '.join(segment.levels)}.")
     return tuple(notes)
+
+
+def _doubts(history: History, quotes: Quotes) -> tuple[str, ...]:
+    """Why the forecast may be off, whatever the models make of the data."""
+    said = [sentence(found) for found in find_breaks(history)]
+    amount = history.opportunities["amount"][history.opportunities["status"] == "won"]
+    if quotes.basis == "won" and not (amount > 0).any():
+        said.append("No won deal has an amount above 0: bookings are forecast to be 0.")
+    return tuple(said)
 
 
 def fit(

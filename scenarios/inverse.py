@@ -221,7 +221,9 @@ def _on_the_way(search: _Search, now: Paths, then: Paths) -> list[dict[str, Any]
     for name in (search.wish.by, *ON_THE_WAY):
         try:
             which = metric(name)
-            ours, needed = (series(p, which, search.wish.scope, search.wish.period).total for p in (now, then))
+            ours, needed = (
+                series(p, which, search.wish.scope, search.wish.period).total for p in (now, then)
+            )
         except (PlanError, KeyError, AttributeError):
             continue
         found.append(

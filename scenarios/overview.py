@@ -82,7 +82,7 @@ def _page(
     whole = _only(outlook, lambda t: t["period"] == plan.horizon_period.label)
     sections.append(Section(whole, f"All metrics in {plan.horizon_period.label}", None))
     if record is not None:
-        sections.append(Section(reliability_answer(record), "Track record of the odds", None))
+        sections.append(Section(reliability_answer(record), "Track record of the odds", "reliability"))
     lacks = "; ".join(quality.summary["missing"].values())
     sections.append(
         Section(

@@ -184,3 +184,5 @@ def _doubt(run: Run) -> Iterator[str]:
         value = f" ({_money(worth)})" if worth > 0 else ""
         said = f"{number(int(stale.sum()))} open deals older than any ever won{value}"
         yield from packed([said], label="Doubt")
+    for doubt in prepared.doubts:
+        yield from packed([doubt], label="Doubt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -189,7 +190,7 @@ def reliability_answer(record: Answer) -> Answer:
         f"{record.words} Candidate quotas at 0.8 to 1.3 times the same days a year before, at "
         f"{record.summary['origins']} month ends; losses included."
     )
-    return Answer("verdicts", rows, RELIABILITY, words, {}, record.provenance)
+    return Answer("verdicts", rows, RELIABILITY, words, {}, record.provenance, "reliability")
 
 
 def _band(v: Mapping[str, float]) -> str:
@@ -204,7 +205,7 @@ def record_lines(record: Answer) -> Iterator[str]:
     for m in record.summary["models"]:
         if m["model"] == OURS and m["scope"] == "company" and m["component"] == "total":
             name = f"{m['metric']} {m['horizon']} (n={m['n']})"
-            skill, error = _share(m["skill"]), _share(m["skill_se"])
+            skill, error = _share(m["skill"]), _share(m["skill_se"], 9.995)
             held = f"{_share(m['coverage_80'])} ± {_share(m['coverage_80_se'])}"
             best = m["best_baseline"] or "–"
             yield f"{name:<31}{money(m['crps']):>7}{skill:>6}{error:>6}  {held:<11}{best}"
@@ -216,5 +217,6 @@ def record_lines(record: Answer) -> Iterator[str]:
             yield f"{name:<24}{v['met']:>6}{v['quotas']:>6}{v['expected']:>10.1f}"
 
 
-def _share(x: float | None) -> str:
-    return "–" if x is None or x != x else f"{x:.0%}"
+def _share(x: float | None, most: float = math.inf) -> str:
+    """Percent; nothing where it is missing, or more than can mean anything."""
+    return "–" if x is None or x != x or x > most else f"{x:.0%}"

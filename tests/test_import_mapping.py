@@ -11,13 +11,15 @@ import pytest
 
 from quotacast.errors import DataError
 from quotacast.models.history.importers import import_source
-from quotacast.models.history.importers.draft import ImportResult
+from quotacast.models.history.importers.draft import ImportResult, translator
 from quotacast.models.history.importers.mapping_file import read_mapping
 from quotacast.models.history.read import read_history
 
 ROOT = Path(__file__).resolve().parents[1]
 MAVEN = ROOT.parent / "shared" / "data" / "maven_crm"
 MAVEN_MAPPING = ROOT / "scenarios" / "examples" / "maven_mapping.toml"
+OLIST = ROOT.parent / "shared" / "data" / "olist_funnel"
+OLIST_MAPPING = ROOT / "scenarios" / "examples" / "olist_mapping.toml"
 
 MAPPING = """
 currency = "SEK"
@@ -114,6 +116,47 @@ def test_maven_is_read_back_as_history_and_planned_for_the_next_year(maven: Impo
     assert history.as_of_date == datetime.date(2017, 12, 31)
     plan = tomllib.loads((maven.out / "plan.toml").read_text(encoding="utf-8"))
     assert (plan["horizon"], plan["currency"]) == ("2018", "USD")
+
+
+@pytest.fixture(scope="module")
+def olist(tmp_path_factory: pytest.TempPathFactory) -> ImportResult:
+    if not OLIST.is_dir():
+        pytest.skip("the Olist files are not beside the project")
+    return import_source([OLIST], kind=OLIST_MAPPING, out=tmp_path_factory.mktemp("olist") / "data")
+
+
+def test_every_olist_lead_is_an_opportunity_and_its_wins_are_the_closed_deals(olist: ImportResult) -> None:
+    deals = written(olist, "opportunities").set_index("opportunity_id")
+    leads = pd.read_csv(OLIST / "olist_marketing_qualified_leads_dataset.csv", dtype=str).set_index("mql_id")
+    wins = pd.read_csv(OLIST / "olist_closed_deals_dataset.csv", dtype=str).set_index("mql_id")
+    assert deals["created_on"].to_dict() == leads["first_contact_date"].to_dict()
+    assert deals["status"].value_counts().to_dict() == {"open": 8000 - len(wins), "won": len(wins)}
+    won = deals[deals["status"] == "won"]
+    assert won["closed_on"].to_dict() == wins["won_date"].str[:10].to_dict()
+    assert won["amount"].astype(float).sum() == wins["declared_monthly_revenue"].astype(float).sum()
+    assert set(deals["closed_on"][deals["status"] == "open"]) == {""}
+
+
+def test_who_won_an_olist_lead_is_no_predictor(olist: ImportResult) -> None:
+    history = read_history(olist.out)
+    assert set(history.opportunities["rep_id"]) == {"(none)"}
+    assert history.rejected["reason"].tolist() == ["closed_on 2018-03-06 is before created_on 2018-03-08"]
+
+
+def test_a_star_stands_for_every_other_value_that_is_not_empty(tmp_path: Path) -> None:
+    entries = '"" = "open"\nNo = "lost"\n"*" = "won"\n'
+    before, after = MAPPING.split("[opportunities.values.status]\n")
+    later = after[after.index("[opportunities.values.product]") :]
+    result = import_small(tmp_path, f"{before}[opportunities.values.status]\n{entries}{later}")
+    deals = written(result, "opportunities").set_index("opportunity_id")
+    assert deals["status"].to_dict() == {"1": "won", "2": "lost", "3": "open"}
+    assert "status" not in result.rejected.set_index("id").loc["5", "reason"]
+
+
+def test_a_star_leaves_empty_cells_empty() -> None:
+    translate = translator({"a": "x", "*": "y"})
+    assert [translate(cell) for cell in ("a", "b", "*", "")] == ["x", "y", "y", ""]
+    assert translator({"a": "x"})("b") == "b"
 
 
 def test_a_mapping_translates_joins_empties_and_rejects(tmp_path: Path) -> None:

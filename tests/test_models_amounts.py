@@ -292,6 +292,16 @@ def test_without_zero_wins_no_win_is_zero(make_history: Make) -> None:
     assert not bootstrap_residuals(data, plain_posterior(data, 10), 4).zero_share.any()
 
 
+def test_where_no_win_has_an_amount_every_win_books_nothing(make_history: Make) -> None:
+    rows, codes = many(60, zeros=60)
+    history = make_history({"opportunities": rows}, LAST)
+    data = value_data(history, read_quotes(history), codes, SIZES, GRID)
+    assert data.log_amount.size == 0
+    residuals = bootstrap_residuals(data, plain_posterior(data, 30), 4)
+    assert (residuals.zero_share == 1.0).all()
+    assert residuals.cumulative.shape == (30, residuals.values.size) == (30, 1)
+
+
 @pytest.mark.parametrize(("with_quotes", "largest"), [(False, "won"), (True, "any")])
 def test_the_plausible_maximum_is_twice_the_largest_seen(
     make_history: Make, with_quotes: bool, largest: str

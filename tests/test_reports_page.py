@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from quotacast.engine.answer import Answer, Field
-from quotacast.engine.reports import bars, fan, odds, svg
+from quotacast.engine.reports import bars, fan, odds, reliability, svg
 from quotacast.engine.reports.charts import CHARTS, pictures
 from quotacast.engine.reports.page import PAGE_ROWS, Section, headline, page
 from quotacast.errors import QuotacastError
@@ -110,8 +110,23 @@ def check() -> Answer:
     return made("check", "table", units, rows)
 
 
+def verdicts() -> Answer:
+    units = {"scope": "text", "horizon": "text", "called": "text"}
+    units |= {"quotas": "count", "met": "count", "expected": "score"}
+    rows = [
+        (HOSTILE, "m1", "40% – 60%", 6, 2, 3.1),
+        ("rep", "m1", "80% – 100%", 1234, 1100, 1118.0),
+        ("company", "m1", "60% – 80%", 36, 28, 25.7),
+        ("company", "m2", "60% – 80%", 34, 28, 23.9),
+        ("company", "m1", "0% – 20%", 58, 25, 3.8),
+        ("company", "m1", "20% – 40%", 0, 0, 0.0),
+        ("company", "m1", "unclear", 5, 5, 5.0),
+    ]
+    return made("verdicts", "reliability", units, rows)
+
+
 def everything() -> str:
-    parts = (quotas(), forecast(), levers(), check())
+    parts = (quotas(), forecast(), levers(), check(), verdicts())
     return page(
         f"Plan {HOSTILE}", [Section(a, f"On {a.name} {HOSTILE}", a.chart, HOSTILE) for a in parts], PROVENANCE
     )
@@ -166,7 +181,11 @@ def test_the_headline_may_be_given_or_absent() -> None:
 
 
 @pytest.mark.parametrize("width", [350, 960])
-@pytest.mark.parametrize("answer", [forecast(), quotas(40), levers()], ids=["fan", "odds", "bars"])
+@pytest.mark.parametrize(
+    "answer",
+    [forecast(), quotas(40), levers(), verdicts()],
+    ids=["fan", "odds", "bars", "reliability"],
+)
 def test_charts_are_well_formed_and_inside_their_frame(answer: Answer, width: int) -> None:
     drawn = CHARTS[answer.chart](answer, width)
     assert drawn is not None
@@ -215,6 +234,24 @@ def test_the_odds_stand_by_team_best_first() -> None:
 def test_bars_leave_rows_without_a_value() -> None:
     _, drawn = bars.pick(levers())
     assert [b.value for b in drawn] == [6e5, -2e5]
+
+
+def test_calls_add_up_over_horizons_with_the_interval_of_statsmodels() -> None:
+    from statsmodels.stats.proportion import proportion_confint
+
+    panels = reliability.pick(verdicts())
+    assert list(panels) == ["company", "rep", HOSTILE]
+    low, high = panels["company"]
+    assert (high.quotas, high.met) == (70, 56)
+    assert high.called == pytest.approx((25.7 + 23.9) / 70)
+    for call in (low, high, panels["rep"][0], reliability.Call(0.8, 1.0, 9, 9, 8.3)):
+        np.testing.assert_allclose(
+            call.interval, proportion_confint(call.met, call.quotas, method="wilson"), atol=1e-6
+        )
+    assert [c.holds for c in (low, high)] == [False, True]
+    drawn = reliability.draw(verdicts()) or ""
+    assert "met 56 of 70 (80%); 71% were expected" in drawn
+    assert reliability.draw(quotas()) is None
 
 
 def test_unknown_charts_are_named() -> None:

@@ -5,7 +5,7 @@
 ``table``   :func:`~quotacast.engine.reports.table.as_table`, for a terminal.
 ``files``   :func:`~quotacast.engine.reports.files.write`, ``as_json``, ``as_csv``: by the file's ending.
 ``svg``     a small drawing board.
-``charts``  the pictures of an answer: fan, odds, bars.
+``charts``  the pictures of an answer: fan, odds, bars, reliability.
 ``page``    one self-contained, printable page of several answers.
 
 Nothing is imported here, so that the words cost no start-up time.

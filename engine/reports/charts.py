@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from quotacast.engine.answer import Answer
-from quotacast.engine.reports import bars, fan, odds
+from quotacast.engine.reports import bars, fan, odds, reliability
 from quotacast.errors import QuotacastError
 
 Chart = Callable[[Answer, float], str | None]
@@ -14,6 +14,7 @@ CHARTS: Mapping[str, Chart] = {
     "fan": fan.draw,
     "odds": odds.draw,
     "bars": bars.draw,
+    "reliability": reliability.draw,
     "table": lambda answer, width: None,
 }
 WIDE, NARROW = 960, 350  # a desk and a phone: a picture that only shrinks cannot be read

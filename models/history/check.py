@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from quotacast.models.history import schema
+from quotacast.models.history.breaks import break_findings
 from quotacast.models.history.history import History
 from quotacast.models.history.truncation import entry_date
 
@@ -35,10 +36,11 @@ WITHOUT = {
 def check_rows(history: History) -> pd.DataFrame:
     """Return every finding: rule, table, count, examples (joined by ``, ``), action, meaning.
 
+    The findings of cleaning, and breaks at the end of the history.
     Rejections come first, then changes, then what was only looked at; the most frequent first.
     """
     found = sorted(
-        history.findings,
+        (*history.findings, *break_findings(history)),
         key=lambda f: (
             _ORDER.index(f.action),
             schema.TABLES.index(f.table) if f.table in schema.TABLES else 99,

@@ -17,7 +17,8 @@ from quotacast.models.history.history import History
 #: Closings that must have been expected, where there were none, before a truncation is diagnosed: the
 #: chance of none when 8 are expected is exp(-8), 1 in 3,000.
 EXPECTED = 8.0
-_EDGES = np.array([0, 1, 2, 4, 8, 15, 30, 60, 90, 120, 180, 270, 365, 540, 730, 1095, 100_000], dtype=float)
+#: Lower ends of the age bands, in days, of crude hazards by age.
+AGES = np.array([0, 1, 2, 4, 8, 15, 30, 60, 90, 120, 180, 270, 365, 540, 730, 1095, 100_000], dtype=float)
 
 
 def entry_date(history: History) -> date | None:
@@ -56,15 +57,15 @@ def expected_before(opportunities: pd.DataFrame) -> float:
     end = ((opportunities["closed_on"].fillna(last) - born).dt.days + 0.5).to_numpy("float64")
     at_first = (first - born).dt.days.to_numpy("float64")
     begin = np.clip(at_first, 0, None)
-    after = _exposure(np.minimum(begin, end), end)
-    events = np.histogram(np.minimum(end[closed], _EDGES[-1] - 1), _EDGES)[0]
+    after = deal_days(np.minimum(begin, end), end)
+    events = np.histogram(np.minimum(end[closed], AGES[-1] - 1), AGES)[0]
     hazard = np.divide(events, after, out=np.zeros(len(after)), where=after > 0)
-    integral = np.concatenate([[0.0], np.cumsum(hazard * np.diff(_EDGES))])
-    return float(-np.expm1(-np.interp(begin, _EDGES, integral)).sum())
+    integral = np.concatenate([[0.0], np.cumsum(hazard * np.diff(AGES))])
+    return float(-np.expm1(-np.interp(begin, AGES, integral)).sum())
 
 
-def _exposure(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+def deal_days(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Deal-days between two ages, by age band."""
-    low, high = _EDGES[:-1], _EDGES[1:]
+    low, high = AGES[:-1], AGES[1:]
     inside = np.minimum(end[:, None], high) - np.maximum(begin[:, None], low)
     return np.asarray(np.clip(inside, 0, None).sum(axis=0))

@@ -32,6 +32,8 @@ STATUSES: Mapping[str, tuple[str, ...]] = {
 }
 DAYS = frozenset(c.name for c in schema.COLUMNS if c.kind == "day")
 NUMBERS = frozenset(c.name for c in schema.COLUMNS if c.kind in ("money", "number"))
+#: What stands for every value without an entry of its own, in a mapping's values.
+ANY = "*"
 MATCH_COLUMNS = ("file", "heading", "table", "column", "how")
 REJECT_COLUMNS = ("table", "file", "row", "id", "reason", "values")
 COUNT_COLUMNS = ("table", "read", "written", "rejected")
@@ -203,7 +205,7 @@ def converted(
         frame = pd.DataFrame({ours: table.frame[theirs] for ours, theirs in columns.items()}, index=raw.index)
     for ours, lookup in (values or {}).items():
         if ours in frame:
-            frame[ours] = frame[ours].map(lambda cell, lookup=lookup: lookup.get(cell, cell))
+            frame[ours] = frame[ours].map(translator(lookup))
     reasons = pd.Series("", index=frame.index, dtype="object")
     formats = date_formats or {}
     for ours in map(str, frame.columns):
@@ -224,6 +226,15 @@ def converted(
         reasons = reasons.str.cat(trouble.where(trouble == "", f"{ours} " + trouble + "; "))
     draft.notes.extend(note for note in table.notes if note not in draft.notes)
     return Sourced(table.name, frame, raw, reasons, table.misfits)
+
+
+def translator(values: Mapping[str, str]) -> Callable[[str], str]:
+    """Return what turns a cell into ours: its own entry, else that of ``*`` where it holds anything."""
+
+    def translated(cell: str) -> str:
+        return values.get(cell, values.get(ANY, cell) if cell else cell)
+
+    return translated
 
 
 def derived(file: str, frame: pd.DataFrame, id_column: str = "") -> Sourced:

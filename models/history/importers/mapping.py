@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from quotacast.errors import DataError
-from quotacast.models.history.importers.draft import CANONICAL, STATUSES, Draft, Sourced, converted, derived
+from quotacast.models.history.importers.draft import (
+    CANONICAL,
+    STATUSES,
+    Draft,
+    Sourced,
+    converted,
+    derived,
+    translator,
+)
 from quotacast.models.history.importers.mapping_file import FileMapping, Join, TableMap
 from quotacast.models.history.importers.text import Table, read_table
 
@@ -98,7 +106,7 @@ def _source(draft: Draft, reader: _Reader, name: str, rule: TableMap) -> Sourced
     cells = cells.assign(**rule.constants)
     for join, second in seconds:
         if second is not None:
-            key = cells[join.ours].map(_lookup(rule.values.get(join.ours, {})))
+            key = cells[join.ours].map(translator(rule.values.get(join.ours, {})))
             cells = cells.assign(**_looked_up(draft, join, key, second))
     return converted(
         draft,
@@ -109,10 +117,6 @@ def _source(draft: Draft, reader: _Reader, name: str, rule: TableMap) -> Sourced
         date_formats=rule.date_formats,
         decimal=rule.decimal,
     )
-
-
-def _lookup(values: Mapping[str, str]) -> Callable[[str], str]:
-    return lambda cell: values.get(cell, cell)
 
 
 def _looked_up(draft: Draft, join: Join, key: pd.Series, second: Table) -> dict[str, pd.Series]:
@@ -136,7 +140,7 @@ def _emptied(cells: pd.DataFrame, rule: TableMap) -> pd.DataFrame:
     for ours, asked in rule.only_when.items():
         keep = pd.Series(True, index=cells.index)
         for column, wanted in asked.items():
-            keep &= cells[column].map(_lookup(rule.values.get(column, {}))).isin(wanted)
+            keep &= cells[column].map(translator(rule.values.get(column, {}))).isin(wanted)
         cells = cells.assign(**{ours: cells[ours].where(keep, "")})
     return cells
 
@@ -156,7 +160,7 @@ def add_reps(draft: Draft, from_file: bool, ids_are_names: bool = False) -> None
     deals = draft.frame("opportunities")
     named = [draft.frame(t)["rep_id"] for t in draft.tables if t != "reps" and "rep_id" in draft.frame(t)]
     ids = sorted(set(pd.concat(named)) - known - {""}) if named else []
-    if from_file and not ids:
+    if not ids:
         return
     about = (
         deals.drop_duplicates("rep_id", keep="last").set_index("rep_id")

@@ -13,6 +13,7 @@
     status = "deal_stage"
     [opportunities.values.status]         # value in the file = ours
     Won = "won"
+    "*" = "open"                          # any other value that is not empty; "" is the empty cell
     [opportunities.only_when]             # a column is left empty unless a column of ours has one of the
     values amount = { status = ["won"] }
     [opportunities.constants]             # our column = the same text in every row
