@@ -2,8 +2,8 @@
 
 Every company has six reps in two teams (one hired during the records), leads, activities that drive both
 leads and opportunities, and two years of records. Its truth comes from ``draw_truth(leads=True)`` of
-``engine.worlds``; the levels of all rates drift from quarter to quarter with the declared scale. All models of
-the chain are fitted by the fast method, and for every true parameter the share of posterior draws below it
+``engine.worlds``; the levels of all rates drift from quarter to quarter with the declared scale. All models
+of the chain are fitted by the fast method, and for every true parameter the share of posterior draws below it
 is kept: 90 % intervals hold those between .05 and .95. Companies are kept by their data alone, which leaves
 coverage as it is.
 
