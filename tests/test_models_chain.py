@@ -137,7 +137,7 @@ def test_the_salesforce_demo_refuses_activity_yields(tmp_path: Path) -> None:
     from quotacast.models.history.importers import import_source
     from quotacast.models.history.read import read_history
 
-    import_source([DEMO], "salesforce", tmp_path / "sf")
+    import_source([DEMO], kind="salesforce", out=tmp_path / "sf")
     chain = prepare(read_history(tmp_path / "sf"), Calendar()).chain
     assert chain.drivers == ()
     assert "all " in chain.refused
