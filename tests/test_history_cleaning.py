@@ -214,7 +214,9 @@ def test_work_of_days_on_which_its_rep_was_not_there_is_reported(tmp_path: Path)
     days = [("a1", "ann", "2024-01-31"), ("a2", "ann", "2024-02-01"), ("a3", "bob", "2024-01-02"),
             ("a4", "bob", "2024-04-30"), ("a5", "bob", "2024-05-01"), ("a6", "", "2024-03-01")]  # fmt: skip
     acts = [{"activity_id": i, "kind": "call", "done_on": day, "rep_id": rep} for i, rep, day in days]
-    leads = [{"lead_id": "l1", "created_on": "2024-05-06", "status": "open", "rep_id": "bob"}]
+    leads = [
+        {"lead_id": "l1", "created_on": "2024-05-06", "status": "open", "closed_on": "", "rep_id": "bob"}
+    ]
     data = history(tmp_path, reps=reps, activities=acts, leads=leads)
     assert found(data, "before hiring", "activities").examples == ("a1",)
     assert found(data, "after leaving", "activities").examples == ("a5",)
