@@ -60,7 +60,8 @@ class Prepared:
     deals : Episodes
         Every opportunity as of the as-of date, with codes ``rep``, ``segment``, ``amount``.
     notes : tuple of str
-        What must be said about the data: truncation, reps who fell silent, bases chosen, doubts.
+        What must be said about the data: truncation, reps who fell silent, bases chosen, what the chain
+        lacks, doubts.
     chain : Chain
         What comes before the deal: activities and leads, as far as the data hold them.
     doubts : tuple of str
@@ -192,7 +193,7 @@ def prepare(history: History, calendar: Calendar) -> Prepared:
         direct,
         hazard_data(found, grid, LINKS["opportunity"].causes, sizes),
         value_data(history, quotes, row_codes, sizes, grid),
-        (*_notes(history, entry, people, quotes, segment), *holiday_note(grid), *doubts),
+        (*_notes(history, entry, people, quotes, segment), *holiday_note(grid), *chain.notes, *doubts),
         chain,
         doubts,
     )

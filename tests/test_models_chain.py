@@ -16,6 +16,7 @@ import pytest
 from quotacast.engine.worlds import World, WorldSpec, draw_truth, example_spec, make_world
 from quotacast.engine.worlds_activity import activity_deviation, usual_activity
 from quotacast.engine.worlds_truth import KINDS
+from quotacast.models import counts
 from quotacast.models.activities import LAG_WEEKS, slope_terms
 from quotacast.models.conversion import LINKS, Link
 from quotacast.models.funnel import MODELS, Prepared, assemble, prepare
@@ -97,6 +98,25 @@ def test_recent_weeks_continue_the_covariates(make_history: Make) -> None:
     assert chain.unlinked_share[chain.drivers.index("call")] == pytest.approx(share)
 
 
+def test_months_carry_the_mean_of_their_weeks(make_history: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where weeks would be too many cells: activity weighted by the days at work stays as it is."""
+    weeks = prepared(make_history)
+    monkeypatch.setattr(counts, "CELL_LIMIT", 120)
+    months = prepared(make_history)
+    assert (weeks.counts.bin, months.counts.bin) == ("week", "month")
+    assert len(months.counts.cells) < len(weeks.counts.cells) / 3
+    for name in ("slope:call", "between:email"):
+        total = []
+        for one in (weeks, months):
+            cells = one.counts.cells
+            weighted = cells.exposure * cells.covariates[name]
+            total.append(np.bincount(cells.codes["rep"], weighted))
+        np.testing.assert_allclose(total[0], total[1], atol=1e-8)
+    assert months.chain.activities["call"].cells.response.sum() == pytest.approx(
+        weeks.chain.activities["call"].cells.response.sum()
+    )
+
+
 def test_activity_counts_as_a_driver_only_before_its_deal_or_lead(make_history: Make) -> None:
     """Tied to a deal: free the day before its creation, an output on that day; the same for leads."""
     base = prepared(make_history).chain
@@ -137,7 +157,7 @@ def test_the_salesforce_demo_refuses_activity_yields(tmp_path: Path) -> None:
     from quotacast.models.history.importers import import_source
     from quotacast.models.history.read import read_history
 
-    import_source([DEMO], "salesforce", tmp_path / "sf")
+    import_source([DEMO], kind="salesforce", out=tmp_path / "sf")
     chain = prepare(read_history(tmp_path / "sf"), Calendar()).chain
     assert chain.drivers == ()
     assert "all " in chain.refused

@@ -452,7 +452,11 @@ def test_plan_and_truth_can_be_read(tmp_path: Path) -> None:
     assert target < quotas["company", "bookings", "2027", "too hard"]
     truth = json.loads((tmp_path / "demo" / "truth.json").read_text(encoding="utf-8"))
     assert truth["spec"]["truth"]["win"]["level"] == example_spec().truth.win.level
-    assert len(truth["realised"]["shocks"]["win"]) == 36
+    leads = example_spec().truth.leads
+    assert leads is not None
+    assert truth["spec"]["truth"]["leads"]["beta"] == list(leads.beta)
+    for name in ("win", "lead", "convert"):
+        assert len(truth["realised"]["shocks"][name]) == 36
     size = sum(p.stat().st_size for p in (tmp_path / "demo").rglob("*.csv"))
     assert size < 8_000_000
     back = pd.read_csv(tmp_path / "demo" / "crm" / "opportunities.csv", dtype={"opportunity_id": str})
