@@ -20,7 +20,6 @@ from quotacast.errors import PlanError
 from quotacast.models import store
 from quotacast.models.funnel import (
     MODEL_VERSION,
-    MODELS,
     Funnel,
     Method,
     assemble,
@@ -214,11 +213,16 @@ class Run:
         """Folder of the stored fit."""
         return self.run_folder / "fits" / self.fit_key[:16]
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models that the data support."""
+        return self._prepared.models
+
     @cached_property
     def funnel(self) -> Funnel:
         """The fitted models, from the store where nothing changed."""
         self.notes  # noqa: B018  the plan must fit the data before anything long begins
-        stored = store.load_fit(self.fit_folder, MODELS, self.fit_key)
+        stored = store.load_fit(self.fit_folder, self.models, self.fit_key)
         if stored is None:
             self.told("fitting", 0.0)
             found = fit(
