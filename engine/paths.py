@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quotacast.engine.able import Able
 from quotacast.engine.columns import Columns
 from quotacast.engine.quota import Scope
+from quotacast.engine.steps import Steps as Steps
 from quotacast.models.periods import Period
-from quotacast.models.timegrid import day_number
 
 Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 #: What a path counts besides activities, with its unit; every metric is a sum of these or a ratio of such sums.
 MEASURES: Mapping[str, str] = {
@@ -31,46 +33,12 @@ MEASURES: Mapping[str, str] = {
 }
 #: Measures of deals by whether they are open now or new; the others have one component.
 BY_COMPONENT = ("won", "lost", "won_days", "won_cents", "margin_cents")
-#: Activities of a kind are a measure each.
-ACTIVITY = "activity:"
 COMPONENTS = ("open", "new")
 
 
 def components(measure: str) -> int:
     """Number of components of a measure."""
     return len(COMPONENTS) if measure in BY_COMPONENT else 1
-
-
-@dataclass(frozen=True)
-class Steps:
-    """Consecutive spans of days from which all requested periods are put together.
-
-    ``edges`` holds the first day number of every step and, last, the day after the end.
-    """
-
-    edges: NDArray[np.int64]
-
-    @classmethod
-    def covering(cls, periods: Iterable[Period], cuts: Iterable[int] = ()) -> Steps:
-        """Coarsest steps of which every period is a union."""
-        ends: set[int] = set(cuts)
-        for period in periods:
-            ends |= {int(day_number(period.first)), int(day_number(period.last)) + 1}
-        return cls(np.array(sorted(ends), dtype=np.int64))
-
-    def __len__(self) -> int:
-        return int(self.edges.size - 1)
-
-    def of_days(self, days: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Step of every day, -1 outside."""
-        step = np.searchsorted(self.edges, days, side="right") - 1
-        return np.where((step >= 0) & (step < len(self)), step, -1)
-
-    def slice(self, period: Period) -> slice:
-        """Steps that make up a period."""
-        first = int(np.searchsorted(self.edges, int(day_number(period.first))))
-        stop = int(np.searchsorted(self.edges, int(day_number(period.last)) + 1))
-        return slice(first, stop)
 
 
 @dataclass(frozen=True)
@@ -90,8 +58,12 @@ class Paths:
         Who did what is done: a rep counts for the team held on the day.
     done : mapping of str to ndarray, shape (seats, steps)
         Measures up to the as-of date.
-    refused : mapping of str to str
-        Metrics that cannot be answered, and why.
+    able : Able
+        Which metrics can be answered.
+    certain : mapping of str to ndarray of int64, shape (reps, steps)
+        Measures after the as-of date that are the same in every draw.
+    shares : mapping of str to (str, float)
+        Measures that are a share of another one.
     """
 
     as_of: date
@@ -101,7 +73,9 @@ class Paths:
     columns: Mapping[str, Columns]
     done_seats: tuple[tuple[str, str], ...]
     done: Mapping[str, Counts]
-    refused: Mapping[str, str] = field(default_factory=dict)
+    able: Able = field(default_factory=Able)
+    certain: Mapping[str, Counts] = field(default_factory=dict)
+    shares: Mapping[str, tuple[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = (self.draws, len(self.reps), len(self.steps))
@@ -129,7 +103,12 @@ class Paths:
         """Positions of a scope's simulated reps."""
         return _members(scope, tuple(zip(self.reps, self.teams, strict=True)))
 
-    def simulated(self, measure: str, scope: Scope, period: Period) -> tuple[Counts, Counts]:
+    def has(self, measure: str) -> bool:
+        """Whether a measure is there, simulated or known."""
+        of = self.shares.get(measure, (measure, 1.0))[0]
+        return of in self.columns or of in self.certain
+
+    def simulated(self, measure: str, scope: Scope, period: Period) -> tuple[Counts | Floats, Counts | Floats]:
         """Open and new part of a measure, each of shape (draws,).
 
         Raises
@@ -137,13 +116,24 @@ class Paths:
         KeyError
             If the measure was not simulated.
         """
-        found = self.columns[measure].sums(self.members(scope), self.steps.slice(period))
-        return found if len(found) == len(COMPONENTS) else (np.zeros_like(found[0]), found[0])  # type: ignore[return-value]
+        if measure in self.shares:
+            of, share = self.shares[measure]
+            opened, new = self.simulated(of, scope, period)
+            return share * opened, share * new
+        rows, steps = self.members(scope), self.steps.slice(period)
+        if measure in self.certain:
+            total = np.full(self.draws, self.certain[measure][rows, steps].sum(), dtype=np.int64)
+            return np.zeros_like(total), total
+        found = self.columns[measure].sums(rows, steps)
+        return (found[0], found[1]) if len(found) > 1 else (np.zeros_like(found[0]), found[0])
 
-    def actual(self, measure: str, scope: Scope, period: Period) -> int:
+    def actual(self, measure: str, scope: Scope, period: Period) -> float:
         """Measure up to the as-of date."""
+        if measure in self.shares:
+            of, share = self.shares[measure]
+            return share * self.actual(of, scope, period)
         rows = _members(scope, self.done_seats)
-        return int(self.done[measure][rows, self.steps.slice(period)].sum())
+        return int(self.done[measure][rows, self.steps.slice(period)].sum()) if measure in self.done else 0
 
 
 def _members(scope: Scope, seats: Sequence[tuple[str, str]]) -> NDArray[np.int64]:
