@@ -176,7 +176,7 @@ def _narrow(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _joined(parts: list[NDArray[Any]], empty: Any) -> NDArray[Any]:
-    """Put parts end to end, giving each up as it is copied: at the peak there is little more than the whole."""
+    """Put parts end to end, giving each up as it is copied, so that no second copy of all is needed."""
     widest = max((part.dtype for part in parts), key=lambda t: t.itemsize, default=np.dtype(empty))
     out = np.empty(sum(part.size for part in parts), dtype=widest)
     place = 0

@@ -51,9 +51,7 @@ def activities(
                 exposure = at_work[r, high] - worked
                 if exposure <= 0.0:
                     continue
-                mean = (
-                    exposure * created_base[d, r] * created_time[d, b] * created_rep[d, r, bin_quarter[b]]
-                )
+                mean = exposure * created_base[d, r] * created_time[d, b] * created_rep[d, r, bin_quarter[b]]
                 stream = bin_key[r, b]
                 n = count(unit(stream, draw), mean, phi)
                 one_step = not steps or step_of_day[low] == step_of_day[high - 1]

@@ -16,9 +16,9 @@ from quotacast.engine.steps import Steps as Steps
 from quotacast.models.periods import Period
 
 Counts = NDArray[np.int64]
-Floats = NDArray[np.float64]
+Draws = NDArray[np.int64] | NDArray[np.float64]
 
-#: What a path counts besides activities, with its unit; every metric is a sum of these or a ratio of such sums.
+#: What a path counts besides activities, with its unit; metrics are sums of these, or ratios of such sums.
 MEASURES: Mapping[str, str] = {
     "leads_created": "leads",
     "leads_converted": "leads",
@@ -108,7 +108,9 @@ class Paths:
         of = self.shares.get(measure, (measure, 1.0))[0]
         return of in self.columns or of in self.certain
 
-    def simulated(self, measure: str, scope: Scope, period: Period) -> tuple[Counts | Floats, Counts | Floats]:
+    def simulated(
+        self, measure: str, scope: Scope, period: Period
+    ) -> tuple[Draws, Draws]:
         """Open and new part of a measure, each of shape (draws,).
 
         Raises

@@ -56,9 +56,7 @@ def past_costs(costs: Costs | None, history: History, people: Employment, steps:
     cents = _cents(costs, people.reps, people.start, people.stop, hired, days)
     rep, at = np.nonzero(cents)
     who, when = np.asarray(people.reps, dtype=object)[rep], days[at]
-    return pd.DataFrame(
-        {"rep": who, "day": when, "measure": "cost_cents", "value": cents[rep, at]}
-    )
+    return pd.DataFrame({"rep": who, "day": when, "measure": "cost_cents", "value": cents[rep, at]})
 
 
 def coming_costs(costs: Costs | None, people: Crew, drivers: Drivers, steps: Steps, first: int) -> Ints:
@@ -85,7 +83,8 @@ def _cents(
             daily[i] += 100.0 * costs.hire * (days == hired[rep])
         if rep == NONE:
             daily[i] = 0.0
-    return np.diff(np.rint(np.cumsum(daily, axis=1)).astype(np.int64), axis=1, prepend=0)
+    whole = np.rint(np.cumsum(daily, axis=1)).astype(np.int64)
+    return np.asarray(np.diff(whole, axis=1, prepend=0), dtype=np.int64)
 
 
 def _month_length(days: Ints) -> Floats:

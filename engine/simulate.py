@@ -113,7 +113,7 @@ def run_columns(
             now = min(size, draws - first)
             part = {name: array[:now] for name, array in plain.items()}
             _run(tables, shared, first, part)
-            list(pool.map(lambda name: kept[name].take(part[name]), kept))
+            list(pool.map(Recorder.take, kept.values(), [part[name] for name in kept]))
             for name in set(part) - set(kept):
                 part[name].fill(0)
             if told:

@@ -11,12 +11,11 @@ from datetime import date
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quotacast.engine.activity import Activity
 from quotacast.engine.book import Book
 from quotacast.engine.drivers import Drivers
-from quotacast.engine.effects import Effects, Ints, age_table, crew, levels
+from quotacast.engine.effects import Effects, age_table, crew, levels
 from quotacast.engine.factors import cuts, factor
 from quotacast.engine.leads import Leads
 from quotacast.engine.steps import Steps
