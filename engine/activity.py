@@ -13,14 +13,11 @@ mean share of a kind that hung on no deal.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from quotacast.engine.drivers import ACTIVITY, Change, Drivers
 from quotacast.engine.effects import Bins, Effects, Ints
@@ -83,84 +80,65 @@ class Activity:
             m for m in DRIVEN if self.chain.drivers and m in effects.funnel.posteriors
         )  # fmt: skip
 
-    def block(self, row: Ints, first: int, counted: dict[str, Any] | None) -> Recent:
-        """Simulate a block of draws, add what is done to ``counted`` and return what it drives."""
-        wanted = [k for k in self.chain.kinds if k in self._driving or f"{ACTIVITY}{k}" in (counted or {})]
-        rates = {k: self._rates(k, row, first) for k in wanted}
-        log = np.zeros((len(self.models), row.size, len(self.effects.crew.reps), self.weeks))
-        parts = np.array_split(np.arange(row.size), numba.get_num_threads())
-        with ThreadPoolExecutor(len(parts)) as pool:
-            jobs = [
-                pool.submit(self._part, int(p[0]), int(p[-1]) + 1, row, first, rates, counted or {}, log)
-                for p in parts
-                if p.size
-            ]
-            for job in jobs:
-                job.result()
-        return self._recent(row, rates, log)
+    def block(self, row: Ints, first: int, counted: dict[str, Any] | None, drive: bool = True) -> Recent:
+        """Simulate a block of draws, add what is done to ``counted`` and return what it drives.
+
+        Parameters
+        ----------
+        row : ndarray of int64, shape (draws,)
+            Posterior draws.
+        first : int
+            First draw.
+        drive : bool
+            Whether what it drives is wanted.
+        """
+        driving = self._driving if drive else ()
+        into = counted or {}
+        wanted = [k for k in self.chain.kinds if k in driving or f"{ACTIVITY}{k}" in into]
+        reps = len(self.effects.crew.reps)
+        log = np.zeros((len(self.models), row.size, reps, self.weeks))
+        between = np.zeros((len(self.models), row.size, reps))
+        for kind in wanted:
+            weeks = np.zeros((row.size, reps, self.weeks), dtype=np.int32) if kind in driving else _NONE
+            base = self._simulate(kind, row, first, into.get(f"{ACTIVITY}{kind}", _NONE), weeks)
+            if kind in driving:
+                self._add(kind, weeks, row, log, between, base)
+        within = {model: np.exp(self._by_bin(log[m])) for m, model in enumerate(self.models)}
+        return Recent({model: np.exp(between[m]) for m, model in enumerate(self.models)}, within)
 
     @property
     def _driving(self) -> tuple[str, ...]:
         return self.chain.drivers if self.models else ()
 
-    def _rates(self, kind: str, row: Ints, first: int) -> dict[str, Any]:
+    def _simulate(self, kind: str, row: Ints, first: int, by_step: Any, by_week: Any) -> Floats:
+        """Count a kind of activity; return the reps' factors."""
         counts = self.chain.activities[kind]
-        found = self.effects.arrivals(counts, self.bins, row, first)
+        rates = self.effects.arrivals(counts, self.bins, row, first)
         posterior = self.effects.funnel.posteriors[counts.declaration.name]
-        return {
-            **found,
-            "dispersion": 1.0 / (posterior.hyper["overdispersion"] ** 2 + 1e-9),
-            "bin_key": self._bin_keys(kind),
-        }
+        rates["dispersion"] = 1.0 / (posterior.hyper["overdispersion"] ** 2 + 1e-9)
+        rates |= {"first_draw": first, "parameter": row}
+        done = self._worked(kind, self.drivers.changes)
+        driving = self._worked(kind, self.drivers.driving())
+        if by_week is not _NONE and not np.array_equal(done, driving):
+            self._count(kind, driving, rates, _NONE, by_week)
+            by_week = _NONE
+        self._count(kind, done, rates, by_step, by_week)
+        return np.asarray(rates["created_base"])
 
-    def _bin_keys(self, kind: str) -> NDArray[np.uint64]:
+    def _count(self, kind: str, at_work: Any, rates: dict[str, Any], by_step: Any, by_week: Any) -> None:
         from quotacast.engine.kernel import bin_keys
-
-        return np.asarray(bin_keys(self.effects.rep_keys(f"activity {kind}"), self.bins.label))
-
-    def _part(
-        self,
-        low: int,
-        high: int,
-        row: Ints,
-        first: int,
-        rates: dict[str, dict[str, Any]],
-        counted: dict[str, Any],
-        log: Floats,
-    ) -> None:
-        """Some draws of a block."""
-        for kind, given in rates.items():
-            by_draw = {k: given[k][low:high] for k in ("created_base", "created_time", "created_rep")}
-            steps = counted.get(f"{ACTIVITY}{kind}", _NONE)[low:high]
-            done, driving = self._worked(kind, self.drivers.changes), None
-            if kind in self._driving:
-                driving = self._worked(kind, self.drivers.driving())
-            twice = driving is not None and not np.array_equal(done, driving)
-            shape = (high - low, len(self.effects.crew.reps), self.weeks)
-            weeks = _NONE if driving is None else np.zeros(shape, dtype=np.int32)
-            rest = {
-                "first_draw": first + low, "parameter": row[low:high], "bin_key": given["bin_key"],
-                "dispersion": given["dispersion"], **by_draw,
-            }  # fmt: skip
-            if twice:
-                self._count(done, rest, steps, _NONE)
-                steps = _NONE
-            self._count(driving if twice else done, rest, steps, weeks)
-            if driving is not None:
-                self._add(kind, weeks, row[low:high], log[:, low:high], by_draw["created_base"])
-
-    def _count(self, at_work: Any, rest: dict[str, Any], by_step: Any, by_week: Any) -> None:
         from quotacast.engine.kernel_activity import activities
 
         activities(
             at_work=at_work,
+            bin_key=bin_keys(self.effects.rep_keys(f"activity {kind}"), self.bins.label),
             bin_edges=self.bins.edges,
             bin_quarter=self.bins.quarter,
             step_of_day=self.step_of_day,
             week_of_day=self.week_of_day,
             by_step=by_step,
             by_week=by_week,
-            **rest,
+            **rates,
         )
 
     def _worked(self, kind: str, changes: tuple[Change, ...]) -> Floats:
@@ -207,7 +185,7 @@ class Activity:
         found = (self.effects.funnel.posteriors[model].effects for model in self.models)
         return np.stack([effects[f"{name}:{kind}"][row, 0] for effects in found])
 
-    def _add(self, kind: str, weeks: Any, row: Ints, log: Floats, base: Floats) -> None:
+    def _add(self, kind: str, weeks: Any, row: Ints, log: Floats, between: Floats, base: Floats) -> None:
         from quotacast.engine.kernel_activity import add_recent
 
         lead, recent, worked = self._timeline
@@ -216,17 +194,8 @@ class Activity:
         share = float(self.chain.unlinked_share[k])
         mine = np.ascontiguousarray(recent[:, :, k])
         add_recent(weeks, share, lead, mine, worked, usual, self._slopes("slope", kind, row), log)
-
-    def _recent(self, row: Ints, rates: dict[str, dict[str, Any]], log: Floats) -> Recent:
-        between = {model: np.zeros((row.size, len(self.effects.crew.reps))) for model in self.models}
-        for kind in self._driving:
-            k = self.chain.drivers.index(kind)
-            usual = self._usual(kind, rates[kind]["created_base"])
-            apart = usual - (self.chain.means[:, k] - self.chain.between[:, k]).mean()
-            for model, slope in zip(self.models, self._slopes("between", kind, row), strict=True):
-                between[model] += slope[:, None] * apart
-        within = {model: np.exp(self._by_bin(log[m])) for m, model in enumerate(self.models)}
-        return Recent({model: np.exp(x) for model, x in between.items()}, within)
+        centre = (self.chain.means[:, k] - self.chain.between[:, k]).mean()
+        between += self._slopes("between", kind, row)[:, :, None] * (usual - centre)
 
     def _by_bin(self, log: Floats) -> Floats:
         """From weeks to bins, shape (draws, reps, bins): weeks themselves, or months' weighted means."""

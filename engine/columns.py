@@ -109,64 +109,50 @@ class Columns:
         return sum(int(array.nbytes) for array in (self.begin, self.at, self.draw, self.value))
 
 
-class Recorder:
-    """Collects one measure block by block.
+@dataclass(frozen=True)
+class Part:
+    """What one block holds of one measure; see :class:`Columns`."""
+
+    draws: int
+    at: NDArray[np.int32]
+    draw: NDArray[np.uint8]
+    value: NDArray[Any]
+
+
+def take(dense: NDArray[Any]) -> Part:
+    """Take a block over, and set it to zero.
 
     Parameters
     ----------
-    reps, steps, components : int
-    block : int
-        Draws of every block but the last, at most :data:`BLOCK`.
+    dense : ndarray of whole numbers, shape (draws, reps, steps[, components])
+        Contiguous, so that it is emptied in place; at most :data:`BLOCK` draws.
     """
+    if not 0 < dense.shape[0] <= BLOCK:
+        raise ValueError(f"blocks of {dense.shape[0]} draws: their numbers must fit into one byte")
+    view = dense.reshape(*dense.shape[:3], -1)
+    at = np.zeros(view[0].size + 1, dtype=np.int32)
+    draw, value = np.empty(view.size, dtype=np.uint8), np.empty(view.size, dtype=view.dtype)
+    n = _take(view, at, draw, value)
+    return Part(dense.shape[0], at, draw[:n].copy(), _narrow(value[:n]))
 
-    def __init__(self, reps: int, steps: int, components: int, block: int) -> None:
-        if not 0 < block <= BLOCK:
-            raise ValueError(f"blocks of {block} draws: their numbers must fit into one byte")
-        self.cells, self.block = (reps, steps, components), block
-        self._at: list[NDArray[np.int32]] = []
-        self._draw: list[NDArray[np.uint8]] = []
-        self._value: list[NDArray[Any]] = []
-        self.draws = 0
 
-    def take(self, dense: NDArray[Any]) -> None:
-        """Take the next draws over, and set them to zero.
-
-        Parameters
-        ----------
-        dense : ndarray of whole numbers, shape (draws, reps, steps[, components])
-            Contiguous, so that it is emptied in place.
-        """
-        reps, steps, components = self.cells
-        view = dense.reshape(dense.shape[0], reps, steps, components)
-        at = np.zeros(reps * steps * components + 1, dtype=np.int32)
-        draw, value = np.empty(view.size, dtype=np.uint8), np.empty(view.size, dtype=view.dtype)
-        n = _take(view, at, draw, value)
-        self._at.append(at)
-        self._draw.append(draw[:n].copy())
-        self._value.append(_narrow(value[:n]))
-        self.draws += dense.shape[0]
-
-    def columns(self) -> Columns:
-        """Everything taken so far."""
-        reps, steps, components = self.cells
-        sizes = np.array([0, *(draw.size for draw in self._draw)], dtype=np.int64)
-        return Columns(
-            (self.draws, reps, steps, components),
-            self.block,
-            np.cumsum(sizes)[:-1],
-            np.stack(self._at) if self._at else np.zeros((0, 1), dtype=np.int32),
-            _joined(self._draw, np.uint8),
-            _joined(self._value, np.uint8),
-        )
+def join(parts: list[Part], reps: int, steps: int, components: int) -> Columns:
+    """Put the blocks of a measure together; all but the last must be of one size. Gives the parts up."""
+    sizes = np.array([0, *(part.draw.size for part in parts)], dtype=np.int64)
+    draws, block = sum(part.draws for part in parts), parts[0].draws
+    at = np.stack([part.at for part in parts])
+    draw, value = [part.draw for part in parts], [part.value for part in parts]
+    parts.clear()
+    return Columns(
+        (draws, reps, steps, components), block, np.cumsum(sizes)[:-1], at, _joined(draw), _joined(value)
+    )
 
 
 def columns_of(dense: NDArray[Any], block: int = BLOCK) -> Columns:
     """Columns of a plain array, shape (draws, reps, steps[, components])."""
     shape = dense.shape if dense.ndim == 4 else (*dense.shape, 1)
-    recorder = Recorder(shape[1], shape[2], shape[3], block)
-    for first in range(0, shape[0], block):
-        recorder.take(np.array(dense[first : first + block]))
-    return recorder.columns()
+    parts = [take(np.array(dense[first : first + block])) for first in range(0, shape[0], block)]
+    return join(parts, *shape[1:])
 
 
 def _narrow(values: NDArray[Any]) -> NDArray[Any]:
@@ -175,9 +161,9 @@ def _narrow(values: NDArray[Any]) -> NDArray[Any]:
     return values.astype(next(fits))
 
 
-def _joined(parts: list[NDArray[Any]], empty: Any) -> NDArray[Any]:
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
     """Put parts end to end, giving each up as it is copied, so that no second copy of all is needed."""
-    widest = max((part.dtype for part in parts), key=lambda t: t.itemsize, default=np.dtype(empty))
+    widest = max((part.dtype for part in parts), key=lambda t: t.itemsize)
     out = np.empty(sum(part.size for part in parts), dtype=widest)
     place = 0
     for k, part in enumerate(parts):

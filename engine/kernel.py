@@ -149,8 +149,6 @@ def paths(rep, start, cumulative, weights, edges, piece_of_day, age_edges, cycle
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def close_deals(
-    from_draw,
-    to_draw,
     guide,
     bin_key,  # (reps, bins)
     place,  # where a deal's spells are: of open deals, then of new ones by rep and day of creation
@@ -218,7 +216,7 @@ def close_deals(
     deal_band,
     deal_amount,  # log of the quote, NaN unknown
     # opportunities that leads begin
-    begun_at,  # (draws of this call, reps + 1) where those of a draw and rep begin
+    begun_at,  # (draws, reps + 1) where those of a draw and rep begin
     begun_day,
     begun_segment,
     begun_stream,
@@ -257,7 +255,7 @@ def close_deals(
     before, risk = span[0], span[1]
     days, rows = weights.shape[0], 1 if changed else 0
     bootstraps, margins = margin_shares.shape[0], margin.shape[0]
-    for d in range(from_draw, to_draw):
+    for d in range(parameter.shape[0]):
         p = parameter[d]
         draw = _U(first_draw + d) * PER_DRAW
         shares[:] = residual_shares[p]  # read in order, once, into the cache
@@ -275,7 +273,7 @@ def close_deals(
                 is_open, is_begun = b == bins, b > bins
                 n = deal_at[r + 1] - deal_at[r]
                 if is_begun:
-                    n = begun_at[d - from_draw, r + 1] - begun_at[d - from_draw, r]
+                    n = begun_at[d, r + 1] - begun_at[d, r]
                 elif not is_open:
                     low, high = bin_edges[b], bin_edges[b + 1]
                     worked = at_work[r, low]
@@ -301,7 +299,7 @@ def close_deals(
                         s, band, log_amount = deal_segment[i], deal_band[i], deal_amount[i]
                     else:
                         if is_begun:
-                            i = begun_at[d - from_draw, r] + k
+                            i = begun_at[d, r] + k
                             stream, start, s = begun_stream[i], begun_day[i], begun_segment[i]
                         else:
                             stream = mix(bin_stream ^ mix(_U(k + 1)))

@@ -26,8 +26,6 @@ _BEGUN = _U(0xD6E8FEB86659FD93)
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def convert_leads(
-    from_draw,
-    to_draw,
     guide,
     bin_key,  # (reps, bins)
     place,  # spells of open leads, then of new ones by day
@@ -79,7 +77,7 @@ def convert_leads(
 
     Returns
     -------
-    at : ndarray of int64, shape (to_draw - from_draw, reps + 1)
+    at : ndarray of int64, shape (draws, reps + 1)
         Where those of a draw and rep begin.
     day, segment : ndarray of int64, shape (begun,)
     stream : ndarray of uint64, shape (begun,)
@@ -89,14 +87,14 @@ def convert_leads(
     rate_win, rate_loss = np.empty(bands * pieces), np.empty(bands * pieces)
     begin, end, cell = spell[0], spell[1], spell[2]
     before, risk = span[0], span[1]
-    at = np.zeros((to_draw - from_draw, reps + 1), dtype=np.int64)
+    at = np.zeros((parameter.shape[0], reps + 1), dtype=np.int64)
     size, room = 0, 1024
     begun_day, begun_segment = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
     begun_stream = np.empty(room, dtype=np.uint64)
-    for d in range(from_draw, to_draw):
+    for d in range(parameter.shape[0]):
         p = parameter[d]
         draw = _U(first_draw + d) * PER_DRAW
-        at[d - from_draw, 0] = size
+        at[d, 0] = size
         for r in range(reps):
             rates(p, d, r, position, quarter, age_win, time_win, rep_win, rate_win)
             rates(p, d, r, position, quarter, age_loss, time_loss, rep_loss, rate_loss)
@@ -172,7 +170,7 @@ def convert_leads(
                         begun_day[size], begun_segment[size] = day, s
                         begun_stream[size] = mix(mix(stream ^ _BEGUN) + _U(copy) * GOLDEN)
                         size += 1
-            at[d - from_draw, r + 1] = size
+            at[d, r + 1] = size
     return at, begun_day[:size], begun_segment[:size], begun_stream[:size]
 
 

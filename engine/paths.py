@@ -108,9 +108,7 @@ class Paths:
         of = self.shares.get(measure, (measure, 1.0))[0]
         return of in self.columns or of in self.certain
 
-    def simulated(
-        self, measure: str, scope: Scope, period: Period
-    ) -> tuple[Draws, Draws]:
+    def simulated(self, measure: str, scope: Scope, period: Period) -> tuple[Draws, Draws]:
         """Open and new part of a measure, each of shape (draws,).
 
         Raises

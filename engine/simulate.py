@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from queue import SimpleQueue
 from typing import Any
 
 import numba
@@ -15,7 +16,7 @@ from quotacast.engine.able import able
 from quotacast.engine.actuals import actual_measures
 from quotacast.engine.book import open_book
 from quotacast.engine.columns import BLOCK as COLUMNS_BLOCK
-from quotacast.engine.columns import Columns, Recorder
+from quotacast.engine.columns import Columns, Part, join, take
 from quotacast.engine.drivers import ACTIVITY, Drivers
 from quotacast.engine.paths import MEASURES, Paths, Steps, components
 from quotacast.engine.selling import Costs, coming_costs, past_costs
@@ -28,8 +29,6 @@ from quotacast.models.margins import read_margins
 BLOCK = 1000
 #: Cells (draw, rep, step) of a measure that are held as plain arrays at a time.
 PLAIN_CELLS = 1_500_000
-#: Draws that a thread takes at a time.
-CHUNK = 32
 #: Measures of leads, and what needs more than 32 bits.
 LEAD_MEASURES = ("leads_created", "leads_converted", "leads_disqualified", "lead_days")
 WIDE = ("won_cents", "margin_cents")
@@ -105,34 +104,48 @@ def run_columns(
     """Simulate draws and keep some measures, in memory that grows with what happens, not with the steps."""
     reps, steps = len(tables.crew.reps), len(tables.steps)
     size = int(np.clip(PLAIN_CELLS // (reps * steps), 1, COLUMNS_BLOCK))
-    plain = empty_results(tables, min(size, draws), measures)
-    kept = {name: Recorder(reps, steps, components(name), size) for name in measures}
-    shared = _shared(tables)
+    shared, done = _shared(tables, measures), 0
+    plain: SimpleQueue[dict[str, Any]] = SimpleQueue()
+
+    def block(first: int) -> dict[str, Part]:
+        mine = plain.get()
+        now = {name: array[: draws - first] for name, array in mine.items()}
+        _run(tables, shared, first, now)
+        found = {name: take(now[name]) for name in measures}
+        for name in set(now) - set(measures):
+            now[name].fill(0)
+        plain.put(mine)
+        return found
+
+    kept: dict[str, list[Part]] = {name: [] for name in measures}
     with ThreadPoolExecutor(numba.get_num_threads()) as pool:
-        for first in range(0, draws, size):
-            now = min(size, draws - first)
-            part = {name: array[:now] for name, array in plain.items()}
-            _run(tables, shared, first, part)
-            list(pool.map(Recorder.take, kept.values(), [part[name] for name in kept]))
-            for name in set(part) - set(kept):
-                part[name].fill(0)
+        for _ in range(numba.get_num_threads()):
+            plain.put(empty_results(tables, min(size, draws), measures))
+        for found in pool.map(block, range(0, draws, size)):
+            for name, part in found.items():
+                kept[name].append(part)
+            done += next(iter(found.values())).draws
             if told:
-                told((first + now) / draws)
-    return {name: recorder.columns() for name, recorder in kept.items()}
+                told(done / draws)
+    return {name: join(parts, reps, steps, components(name)) for name, parts in kept.items()}
 
 
 def run_blocks(tables: Tables, draws: int, block: int = BLOCK) -> dict[str, Any]:
-    """Run the inner loop over blocks of draws into plain arrays, shape (draws, reps, steps[, components])."""
-    results = empty_results(tables, draws, measures_of(tables))
-    shared = _shared(tables)
-    for first in range(0, draws, block):
-        size = min(block, draws - first)
-        _run(tables, shared, first, {name: a[first : first + size] for name, a in results.items()})
+    """Run the inner loops into plain arrays, shape (draws, reps, steps[, components])."""
+    measures = measures_of(tables)
+    results, shared = empty_results(tables, draws, measures), _shared(tables, measures)
+
+    def part(first: int) -> None:
+        mine = {name: array[first : first + block] for name, array in results.items()}
+        _run(tables, shared, first, mine)
+
+    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        list(pool.map(part, range(0, draws, block)))
     return results
 
 
 def empty_results(tables: Tables, draws: int, measures: Collection[str]) -> dict[str, Any]:
-    """Zeroed arrays: of the measures wanted, and of those of deals and leads, which are counted anyway."""
+    """Zeroed arrays of the measures wanted, and of what is counted with them anyway."""
     names = [m for m in measures_of(tables) if m in measures or not m.startswith(ACTIVITY)]
     shape = (draws, len(tables.crew.reps), len(tables.steps))
     return {
@@ -144,44 +157,40 @@ def empty_results(tables: Tables, draws: int, measures: Collection[str]) -> dict
     }
 
 
-def _shared(tables: Tables) -> dict[str, dict[str, Any]]:
-    found = {"deals": kernel.shared(tables.fixed)}
-    return found | ({"leads": kernel_leads.shared(tables.leads.fixed)} if tables.leads.there else {})
+def _shared(tables: Tables, measures: Collection[str]) -> dict[str, dict[str, Any]]:
+    """What is made once for the parts of the chain that the measures need."""
+    wanted = {m for m in measures if not m.startswith(ACTIVITY)}
+    found = {}
+    if tables.leads.there and wanted:
+        found["leads"] = kernel_leads.shared(tables.leads.fixed)
+    if wanted - set(LEAD_MEASURES):
+        found["deals"] = kernel.shared(tables.fixed)
+    return found
 
 
 def _run(tables: Tables, shared: Mapping[str, dict[str, Any]], first: int, results: dict[str, Any]) -> None:
-    """Simulate the next draws into their arrays; threads share them and change nothing.
+    """Simulate the next draws into their arrays: activities, leads, deals.
 
-    Plain threads, because the compiled loops release the GIL, and compile far faster than parallel loops.
+    A block is one thread's work. Plain threads share the blocks, because the compiled loops release the
+    GIL, and compile far faster than parallel ones.
     """
-    draws = results["created"].shape[0]
+    draws = len(next(iter(results.values())))
     counted = {name: array for name, array in results.items() if name.startswith(ACTIVITY)}
+    if not shared:
+        tables.activity.block(np.arange(first, first + draws) % tables.funnel.draws, first, counted, False)
+        return
     block = tables.block(first, draws, counted)
-    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
-        starts = range(0, draws, CHUNK)
-        list(pool.map(lambda d: _chunk(tables, shared, block, (d, min(d + CHUNK, draws)), results), starts))
-
-
-def _chunk(
-    tables: Tables,
-    shared: Mapping[str, dict[str, Any]],
-    block: dict[str, Any],
-    span: tuple[int, int],
-    results: dict[str, Any],
-) -> None:
-    """Leads of some draws, then their deals."""
-    leads, deals = block["leads"], {k: v for k, v in block.items() if k != "leads"}
-    begun = _nothing_begun(span[1] - span[0], len(tables.crew.reps))
-    if leads is not None:
+    leads = block.pop("leads")
+    begun = _nothing_begun(draws, len(tables.crew.reps))
+    if "leads" in shared:
         given = {k: v for k, v in tables.leads.fixed.items() if k not in _ONLY_SHARED}
         counts = {name: results[name] for name in LEAD_MEASURES}
-        begun = kernel_leads.convert_leads(*span, **shared["leads"], **given, **leads, **counts)
-    names = ("begun_at", "begun_day", "begun_segment", "begun_stream")
-    counts = {m: a for m, a in results.items() if m not in LEAD_MEASURES and not m.startswith(ACTIVITY)}
-    counts.setdefault("margin_cents", np.zeros((1, 1, 1, 1), dtype=np.int64))
-    kernel.close_deals(
-        *span, **shared["deals"], **tables.fixed, **deals, **dict(zip(names, begun, strict=True)), **counts
-    )
+        begun = kernel_leads.convert_leads(**shared["leads"], **given, **leads, **counts)
+    if "deals" in shared:
+        counts = {m: a for m, a in results.items() if m not in LEAD_MEASURES and m not in counted}
+        counts.setdefault("margin_cents", np.zeros((1, 1, 1, 1), dtype=np.int64))
+        given = dict(zip(("begun_at", "begun_day", "begun_segment", "begun_stream"), begun, strict=True))
+        kernel.close_deals(**shared["deals"], **tables.fixed, **block, **given, **counts)
 
 
 #: Arrays of leads that only :func:`kernel_leads.shared` and the closed form read.
