@@ -225,6 +225,20 @@ def test_the_cap_holds() -> None:
     assert (drawn["won_cents"] == drawn["won"] * round(cap * 100)).mean() > 0.5
 
 
+#: Sums over 300 draws of `funnel("created", 3, 0.3)` without and with GENERIC, as versions before there were
+#: activities and leads drew them; print `{m: int(a.sum()) for m, a in run_blocks(...).items()}` to see them.
+BEFORE = (
+    {"created": 58215, "won": 34516, "lost": 37697, "won_days": 1576382, "won_cents": 799185622462},
+    {"created": 63482, "won": 42131, "lost": 38003, "won_days": 1723223, "won_cents": 1045866939117},
+)
+
+
+@pytest.mark.parametrize(("drivers", "wanted"), [(Drivers(), BEFORE[0]), (GENERIC, BEFORE[1])])
+def test_without_activities_and_leads_nothing_has_changed(drivers: Drivers, wanted: dict[str, int]) -> None:
+    drawn = run_blocks(tables(funnel(draws=3, beyond=0.3), drivers=drivers), 300)
+    assert {name: int(array.sum()) for name, array in drawn.items()} == wanted
+
+
 # -- what changes nothing ---------------------------------------------------------------------------------
 
 
