@@ -25,7 +25,7 @@ def test_columns_hold_the_array(shape: tuple[int, ...], low: int, high: int) -> 
         found = columns_of(plain.copy(), block)
         assert np.array_equal(found.dense().reshape(shape), plain)
     widest = max(abs(int(plain.min())), abs(int(plain.max())))
-    assert found.value.dtype.itemsize <= (1 if 0 <= plain.min() and widest < 256 else 8)
+    assert found.value.dtype.itemsize <= (1 if plain.min() >= 0 and widest < 256 else 8)
     assert np.iinfo(found.value.dtype).max >= widest
 
 
