@@ -111,7 +111,7 @@ def _ends(table: dict[str, Any], begun: Floats) -> tuple[Floats, Floats]:
     closed : ndarray, shape (3, draws, reps, segments, days, 2)
         Mean number of wins, of losses and of days of wins; open ones first.
     """
-    draws, reps, segments, days = begun.shape
+    draws, reps, _, days = begun.shape
     created, closed = np.zeros((draws, reps, days)), np.zeros((3, *begun.shape, 2))
     for r in range(reps):
         new = _lives(table, r, np.arange(days))
