@@ -142,7 +142,8 @@ def _progress(quiet: bool) -> Iterator[Callable[[str, float], None]]:
 
 def _run(source: Path | None, options: dict[str, Any], told: Callable[[str, float], None]) -> Run:
     from quotacast.scenarios.edits import settings
-    from quotacast.scenarios.run import DEFAULT_METHOD, Run, find_plan
+    from quotacast.scenarios.run import DEFAULT_METHOD, Run
+    from quotacast.scenarios.sources import find_plan
 
     plan = find_plan(source, scenario=options["scenario"], as_of=options["as_of"])
     plan = settings(plan, as_of=options["as_of"], draws=options["draws"], seed=options["seed"])
@@ -270,7 +271,8 @@ def check(source: Path | None, as_of: date | None, form: str, out: Path | None) 
     """
     from quotacast.engine.answers.quality import data_quality
     from quotacast.models.history.rejected import write_rejected
-    from quotacast.scenarios.run import find_plan, read, versions
+    from quotacast.scenarios.run import versions
+    from quotacast.scenarios.sources import find_plan, read
     from quotacast.scenarios.views import check_lines
 
     _refuse_out(out)
@@ -361,12 +363,14 @@ def forecast(
     from quotacast.scenarios.views import forecast_view
 
     _refuse_out(out)
-    kind, names = check_by(by), select_metrics(metric)
+    kind = check_by(by)
+    select_metrics(metric)
     with _progress(quiet) as told:
         run = _run(source, options, told)
         select_scopes(run.scopes, scope)  # a typing error is told before the fit
+        names = select_metrics(metric, run.able)
         periods = run.periods(kind)
-        paths = run.paths(periods)
+        paths = run.paths(periods, names)
         scopes = select_scopes(paths.scopes(), scope)
         found = answer(paths, names, scopes, periods, run.provenance(), quantiles)
     _show(found, form, out, lambda whole, width: as_table(forecast_view(whole, scope, metric), width=width))
@@ -402,10 +406,12 @@ def quotas(
     from quotacast.scenarios.views import quota_view
 
     _refuse_out(out)
-    kind, names = check_by(by), select_metrics(metric)
+    kind = check_by(by)
+    select_metrics(metric)
     with _progress(quiet) as told:
         run = _run(source, options, told)
         candidates = read_quotas(file, calendar=run.plan.calendar) if file else ()
+        names = select_metrics(metric, run.able) if metric else ()
         chosen, notes = run.quotas(candidates)
         select_scopes(run.scopes, scope)
         chosen = select_quotas(chosen, scope, names, kind, run.plan.calendar)
@@ -414,7 +420,8 @@ def quotas(
                 "no quotas to judge: state [[quota]] in the plan, a quotas table in the data, or "
                 f"--quotas FILE. {' '.join(notes)}"
             )
-        paths = run.paths([run.plan.calendar.parse(q.period) for q in chosen])
+        periods = [run.plan.calendar.parse(q.period) for q in chosen]
+        paths = run.paths(periods, tuple({q.metric: None for q in chosen}))
         found = attainability(paths, chosen, run.plan.calendar, run.provenance(), quantiles)
         found = judged(found, stored_record(run), run.force)
     _show(found, form, out, lambda whole, width: as_table(quota_view(whole, scope), width=width))

@@ -12,6 +12,7 @@ one of ``HEIRS`` that are drawn by leaver and draw; where nobody is, the seat ke
 deal keeps ``keep_odds`` of its win hazard and the rest is added to its loss hazard, so that the day on which
 it closes stays the same: handing over turns wins into losses and nothing else. Other factors on a deal's
 hazards and value stay those of its first owner. Closings count for the seat that owns the deal on the day.
+Leads that are open then are handed over likewise, but lose no odds; what they begin is the heir's.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quotacast.engine.drivers import People
+from quotacast.engine.drivers import Drivers, People
 from quotacast.engine.streams import key, keys, uniforms
+from quotacast.errors import PlanError
+from quotacast.models.funnel import Funnel
 from quotacast.models.history.schema import NONE
 from quotacast.models.people import FAR
+from quotacast.models.timegrid import day_number
 from quotacast.models.turnover import Turnover
 
 Ints = NDArray[np.int64]
@@ -73,6 +77,29 @@ class Crew:
         return tuple(self.reps[s] for s in self.seat)
 
 
+def crew(funnel: Funnel, drivers: Drivers) -> Crew:
+    """Put history's reps, leavers and hires together."""
+    people = funnel.prepared.people
+    reps = people.reps + tuple(h.rep_id for h in drivers.hires)
+    index = {rep: i for i, rep in enumerate(reps)}
+    starts = np.array([int(day_number(h.on)) for h in drivers.hires], dtype=np.int64)
+    stop = np.concatenate([people.stop, np.full(starts.size, FAR)])
+    for leave in drivers.leaves:
+        if leave.rep_id not in index:
+            raise PlanError(f"leave: there is no rep {leave.rep_id}; there are {', '.join(reps)}")
+        stop[index[leave.rep_id]] = min(stop[index[leave.rep_id]], int(day_number(leave.on)) - 1)
+    return Crew(
+        reps,
+        people.team + tuple(h.team for h in drivers.hires),
+        np.concatenate([people.start, starts]),
+        stop,
+        np.concatenate([people.hired, starts]),
+        len(people.reps),
+        np.arange(len(reps), dtype=np.int64),
+        np.zeros(len(reps), dtype=bool),
+    )
+
+
 def with_backfills(crew: Crew, people: People, first: int, last: int) -> Crew:
     """Add rows for those who may follow a leaver between the days ``first`` and ``last``.
 
@@ -118,7 +145,8 @@ class Departures:
     def __init__(
         self, crew: Crew, people: People, turnover: Turnover, first: int, days: int, seed: int
     ) -> None:
-        self.crew, self.people, self.turnover, self.days, self.seed = crew, people, turnover, days, seed
+        self.crew, self.people, self.turnover, self.seed = crew, people, turnover, seed
+        self.first, self.days = first, days
         self.start = np.clip(crew.start - first, 0, days)
         # who left before the first day has handed over already, or never will
         ahead = (crew.stop >= first) & (crew.stop < first + days)
@@ -137,10 +165,11 @@ class Departures:
             away, counted from the first simulated day; the number of days means "not within the horizon".
             ``heir`` of shape (draws, rows, heirs): seats to which a leaver's deals go.
         """
-        joined, gone = self._stays(first, draws)
+        joined, gone = self.stays(first, draws)
         return {"joined": joined, "gone": gone, "heir": self._heirs(joined, gone, first)}
 
-    def _stays(self, first: int, draws: int) -> tuple[Ints, Ints]:
+    def stays(self, first: int, draws: int) -> tuple[Ints, Ints]:
+        """First day of every row and the day from which it is away, shape (draws, rows); see `block`."""
         crew, rows = self.crew, len(self.crew.reps)
         joined = np.broadcast_to(self.start, (draws, rows)).copy()
         gone = np.broadcast_to(self.stop, (draws, rows)).copy()

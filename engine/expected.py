@@ -19,6 +19,10 @@ the close rate is changed by a factor, the win's part of the hazard is multiplie
 Who leaves when and who takes over is given, too (:mod:`quotacast.engine.departures`): a person creates only
 while there, and what closes later is shared by the heirs in equal parts, the wins among it fewer.
 
+Leads are the same with conversions for wins; a conversion on day t begins opportunities of its segment on
+that day, yield x changed rate of them, which are added to lambda. Means are given the activities of each
+draw: what recent activity does to creation is taken from them, and activities have the mean of their counts.
+
 Nothing here is used to answer a question: it has no distribution. Cost grows with days squared.
 """
 
@@ -59,7 +63,7 @@ class Lives:
 
 
 def expected_measures(tables: Tables, first: int, draws: int) -> dict[str, Floats]:
-    """Means of created, won, lost and won_days given the parameters and common shocks of each draw.
+    """Means of measures given the parameters, common shocks and activities of each draw.
 
     Parameters
     ----------
@@ -70,44 +74,97 @@ def expected_measures(tables: Tables, first: int, draws: int) -> dict[str, Float
     Returns
     -------
     dict of ndarray
-        ``created`` of shape (draws, reps, steps); ``won``, ``lost``, ``won_days`` of shape
-        (draws, reps, steps, 2), open deals first. Units as in :data:`quotacast.engine.paths.MEASURES`.
+        ``created`` and those of leads of shape (draws, reps, steps); ``won``, ``lost``, ``won_days`` of
+        shape (draws, reps, steps, 2), open deals first. Units as in
+        :data:`quotacast.engine.paths.MEASURES`.
     """
     block = tables.block(first, draws)
-    table: dict[str, Any] = {**tables.fixed, **block}
-    days, reps = table["weights"].size, len(tables.crew.reps)
-    step = np.zeros((days, len(tables.steps)))
-    step[np.arange(days), table["step_of_day"]] = 1.0
-    created = np.zeros((draws, reps, days))
-    closed = np.zeros((3, draws, reps, days, 2))
+    leads = block.pop("leads")
+    deals: dict[str, Any] = {**tables.fixed, **block}
+    days, reps, steps = deals["weights"].size, len(tables.crew.reps), len(tables.steps)
+    step = np.zeros((days, steps))
+    step[np.arange(days), deals["step_of_day"]] = 1.0
+    begun = np.zeros((draws, reps, deals["segment_mix"].shape[2], days))
+    found: dict[str, Floats] = {}
+    if leads is not None:
+        table = {**tables.leads.fixed, **leads, "quoted": 0}
+        created, closed = _ends(table, begun)
+        names = ("leads_converted", "leads_disqualified", "lead_days")
+        found = dict(zip(names, _by_seat(table, closed.sum(axis=5), step).sum(axis=3), strict=True))
+        found["leads_created"] = _by_seat(table, created[None], step)[0].sum(axis=2)
+        odds = table["begins"][table["parameter"]]
+        begun = closed[0].sum(axis=4) * table["begins_times"][None, :, None, :] * odds[:, None, None, None]
+    created, closed = _with_heirs(deals, begun)
+    won, lost, won_days = _by_seat(deals, closed, step).sum(axis=3)
+    created = _by_seat(deals, created[None], step)[0].sum(axis=2)
+    return {"created": created, "won": won, "lost": lost, "won_days": won_days, **found}
+
+
+def _with_heirs(table: dict[str, Any], begun: Floats) -> tuple[Floats, Floats]:
+    """Beginnings and endings of deals: wins of those that change hands are fewer; see :func:`_ends`."""
+    away = np.arange(begun.shape[3]) >= table["gone"][:, :, None, None]
+    created, closed = _ends(table, np.where(away, 0.0, begun))
+    won, _, won_days = closed
+    lost_hands = (1.0 - table["keep_odds"]) * away[..., None]
+    closed = closed + lost_hands * np.stack([-won, won, -won_days])
+    late, late_closed = _ends(table, np.where(away, begun, 0.0), alone=True)
+    return created + late, closed + late_closed
+
+
+def _ends(table: dict[str, Any], begun: Floats, alone: bool = False) -> tuple[Floats, Floats]:
+    """Beginnings and endings by day, of everybody's own.
+
+    Parameters
+    ----------
+    begun : ndarray, shape (draws, reps, segments, days)
+        Mean number of those that something else begins.
+    alone : bool
+        Whether to leave out all others.
+
+    Returns
+    -------
+    created : ndarray, shape (draws, reps, segments, days)
+    closed : ndarray, shape (3, draws, reps, segments, days, 2)
+        Mean number of wins, of losses and of days of wins; open ones first.
+    """
+    draws, reps, _, days = begun.shape
+    created, closed = begun.copy(), np.zeros((3, *begun.shape, 2))
     for r in range(reps):
         new = _lives(table, r, np.arange(days))
         mine = np.flatnonzero(table["deal_rep"] == r)
         old = _lives(table, r, table["deal_start"][mine])
         for d in range(draws):
-            created[d, r] = _intensity(table, d, r)
             rates = _rates(table, d, r)
-            closed[:, d, r, :, NEW] = _new(table, d, r, new, rates, created[d, r])
-            closed[:, d, r, :, OPEN] = _open(table, d, r, old, rates, mine)
-    won, lost, won_days = np.einsum("mdrtc,ts->mdrsc", _handed_over(table, closed), step)
-    seats = np.eye(reps)[:, : tables.crew.seats][table["seat"]]
-    created = np.einsum("drt,rs->dst", created, seats)
-    return {"created": created @ step, "won": won, "lost": lost, "won_days": won_days}
+            if not alone:
+                mix = table["segment_mix"][table["parameter"][d], table["mix_row"][r]]
+                created[d, r] += np.diff(mix, prepend=0.0)[:, None] * _intensity(table, d, r)
+                closed[:, d, r, :, :, OPEN] = _open(table, d, r, old, rates, mine)
+            if created[d, r].any():
+                closed[:, d, r, :, :, NEW] = _new(table, d, r, new, rates, created[d, r])
+    return created, closed
 
 
-def _handed_over(table: dict[str, Any], closed: Floats) -> Floats:
-    """Closings by seat, (3, draws, seats, days, 2): from the leaving on they are the heirs', wins fewer."""
-    heirs, keep = table["heir"].shape[2], table["keep_odds"]
-    out = np.zeros((*closed.shape[:2], int(table["seat"].max()) + 1, *closed.shape[3:]))
-    for d in range(closed.shape[1]):
+def _by_seat(table: dict[str, Any], by_rep: Floats, step: Floats) -> Floats:
+    """From reps and days to seats and steps: from the leaving on the heirs share what happens.
+
+    Parameters
+    ----------
+    by_rep : ndarray, shape (measures, draws, reps, segments, days, ...)
+    step : ndarray, shape (days, steps)
+
+    Returns
+    -------
+    ndarray, shape (measures, draws, seats, segments, steps, ...)
+    """
+    heirs, seats = table["heir"].shape[2], int(table["seat"].max()) + 1
+    out = np.zeros((*by_rep.shape[:2], seats, *by_rep.shape[3:]))
+    for d in range(by_rep.shape[1]):
         for r, seat in enumerate(table["seat"]):
             gone = table["gone"][d, r]
-            won, lost, won_days = closed[:, d, r]
-            after = np.stack([keep * won, lost + (1.0 - keep) * won, keep * won_days])[:, gone:]
-            out[:, d, seat, :gone] += closed[:, d, r, :gone]
+            out[:, d, seat, :, :gone] += by_rep[:, d, r, :, :gone]
             for heir in table["heir"][d, r]:
-                out[:, d, heir, gone:] += after / heirs
-    return out
+                out[:, d, heir, :, gone:] += by_rep[:, d, r, :, gone:] / heirs
+    return np.asarray(np.moveaxis(np.tensordot(out, step, axes=(4, 0)), -1, 4))
 
 
 def _lives(table: dict[str, Any], r: int, start: Ints) -> Lives:
@@ -134,6 +191,8 @@ def _intensity(table: dict[str, Any], d: int, r: int) -> Floats:
         * table["created_rep"][d, r, table["bin_quarter"]]
         * table["created_tenure"][table["parameter"][d], tenure]
     )
+    if table["driven"]:
+        rate = rate * table["created_drive"][d, r]
     return np.asarray(np.diff(table["at_work"][r]) * rate[bins] * there)
 
 
@@ -173,24 +232,25 @@ def _fates(
 
 
 def _new(
-    table: dict[str, Any], d: int, r: int, lives: Lives, rates: tuple[Floats, Floats], intensity: Floats
+    table: dict[str, Any], d: int, r: int, lives: Lives, rates: tuple[Floats, Floats], number: Floats
 ) -> Floats:
-    """Expected wins, losses and days of wins by day, shape (3, days)."""
-    p, total = table["parameter"][d], np.zeros((3, intensity.size))
-    mix = np.diff(table["segment_mix"][p, table["mix_row"][r]], prepend=0.0)
-    for s, share in enumerate(mix):
+    """Expected wins, losses and days of wins by segment and day, shape (3, segments, days)."""
+    p, total = table["parameter"][d], np.zeros((3, *number.shape))
+    for s in range(number.shape[0]):
         for band, part in _quote_bands(table, d, r, s):
             won, lost = _fates(table, r, lives, rates, *_own(table, p, s, band))
-            total += _count(lives, won, lost, intensity * share * part)
+            total[:, s] += _count(lives, won, lost, number[s] * part)
     return total
 
 
 def _open(
     table: dict[str, Any], d: int, r: int, lives: Lives, rates: tuple[Floats, Floats], mine: Ints
 ) -> Floats:
-    own = _own(table, table["parameter"][d], table["deal_segment"][mine], table["deal_band"][mine])
+    segment = table["deal_segment"][mine]
+    own = _own(table, table["parameter"][d], segment, table["deal_band"][mine])
     won, lost = _fates(table, r, lives, rates, *own)
-    return _count(lives, won, lost, np.ones(mine.size))
+    levels = range(table["segment_mix"].shape[2])
+    return np.stack([_count(lives, won, lost, (segment == s).astype(float)) for s in levels], axis=1)
 
 
 def _own(table: dict[str, Any], p: int, segment: Any, band: Any) -> tuple[Any, Any]:

@@ -363,11 +363,27 @@ def assemble(prepared: Prepared, posteriors: Mapping[str, Posterior], seed: int)
 
 
 def _segment_mix(prepared: Prepared, draws: int, seed: int) -> Floats:
-    """Cumulative Dirichlet draws of every rep's mix around the company's."""
-    rng = np.random.default_rng(seed + 1)
     reps, levels = len(prepared.people.reps), len(prepared.segment.levels)
-    rep, segment = prepared.deals.codes["rep"], prepared.deals.codes["segment"]
-    count = np.bincount(rep * levels + segment, minlength=reps * levels).reshape(reps, levels).astype(float)
+    codes = prepared.deals.codes["rep"], prepared.deals.codes["segment"]
+    return cumulative_mix(*codes, (reps, levels), draws, seed + 1)
+
+
+def cumulative_mix(rep: Codes, segment: Codes, sizes: tuple[int, int], draws: int, seed: int) -> Floats:
+    """Cumulative Dirichlet draws of every rep's mix of segments around the company's.
+
+    Parameters
+    ----------
+    rep, segment : ndarray, shape (rows,)
+    sizes : tuple of int
+        Numbers of reps and of segments.
+
+    Returns
+    -------
+    ndarray, shape (draws, reps + 1, segments)
+        The last row is the company's.
+    """
+    rng = np.random.default_rng(seed)
+    count = np.bincount(rep * sizes[1] + segment, minlength=sizes[0] * sizes[1]).reshape(sizes).astype(float)
     company = count.sum(axis=0) + 0.5
     alpha = np.vstack([count + MIX_WEIGHT * company / company.sum(), company])
     gamma = rng.standard_gamma(alpha, size=(draws, *alpha.shape))

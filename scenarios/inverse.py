@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 
 from quotacast.engine.answer import Answer, Field
+from quotacast.engine.departures import crew
 from quotacast.engine.drivers import Change, Drivers
 from quotacast.engine.metrics import metric, series
 from quotacast.engine.paths import Paths
 from quotacast.engine.quota import ACTIVITY, Scope
-from quotacast.engine.tables import crew
 from quotacast.errors import PlanError
 from quotacast.models.periods import Period
 from quotacast.models.timegrid import day_number

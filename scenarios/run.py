@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import timedelta
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from quotacast.engine.able import Able, able
+from quotacast.engine.associations import association_notes
 from quotacast.engine.backtest.record import Record, load_record
+from quotacast.engine.backtest.targets import METRICS as LEANED_ON
 from quotacast.engine.drivers import Drivers
-from quotacast.engine.metrics import METRICS
+from quotacast.engine.metrics import measures_of
 from quotacast.engine.paths import Paths, Steps
 from quotacast.engine.quota import Quota, Scope
+from quotacast.engine.selling import Costs
 from quotacast.engine.simulate import simulate
 from quotacast.errors import PlanError
 from quotacast.models import store
@@ -35,7 +38,8 @@ from quotacast.models.turnover import turnover
 from quotacast.scenarios.against import leaving_note
 from quotacast.scenarios.choose import check_quota_scopes
 from quotacast.scenarios.leaned import Lean, lean
-from quotacast.scenarios.plan import Plan, default_plan, load_plan
+from quotacast.scenarios.plan import Plan
+from quotacast.scenarios.sources import read
 from quotacast.scenarios.targets import BASE_DRAWS, as_factors, check_changes
 
 DEFAULT_METHOD: Method = "laplace"
@@ -44,8 +48,6 @@ FIT_DRAWS = 2000
 #: Simulated futures per origin of a backtest, and the version of what is recorded there.
 RECORD_DRAWS = 2000
 RECORD_VERSION = 2
-#: An as-of date so many days after the last record is taken for a slip: silence would count as no sales.
-LONGEST_SILENCE = 92
 _VERSIONS = ("quotacast", "numpy", "scipy", "pandas", "numba", "pymc", "nutpie", "holidays")
 
 Told = Callable[[str, float], None]
@@ -53,81 +55,6 @@ Told = Callable[[str, float], None]
 
 def _silent(what: str, share: float) -> None:
     """Tell nobody."""
-
-
-def find_plan(source: Path | None, *, scenario: str | None = None, as_of: date | None = None) -> Plan:
-    """The plan behind a SOURCE: a plan file, a data folder, one export file, or ``./plan.toml``.
-
-    Raises
-    ------
-    PlanError
-        If there is nothing there, or the plan says something impossible.
-    """
-    path = Path("plan.toml") if source is None else source
-    if not path.exists():
-        hint = (
-            "give a plan file, a data folder or an export file"
-            if source
-            else "go to its folder or name a SOURCE"
-        )
-        raise PlanError(f"{path}: there is no such file or folder; {hint}")
-    if path.is_file() and path.suffix.lower() == ".toml":
-        return load_plan(path, scenario=scenario)
-    if scenario is not None:
-        raise PlanError(
-            f"scenario {scenario!r} was asked for, but {path} is no plan file: scenarios stand in one"
-        )
-    folder = _import_once(path) if path.is_file() else path
-    made = default_plan(folder, read(folder, as_of=as_of).as_of_date)
-    home = path.absolute().parent if path.is_file() else made.home
-    return replace(made, name=path.stem or path.absolute().name, home=home)
-
-
-def _import_once(file: Path) -> Path:
-    """Folder of canonical tables made from an export file; kept in the run folder beside the file."""
-    from quotacast.models.history.importers import import_export
-
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-    folder = file.parent / store.RUN_FOLDER / "imports" / digest
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        import_export(file, folder)
-    return folder
-
-
-def read(folder: Path, *, as_of: date | None = None, currency: str | None = None) -> History:
-    """Read a data folder.
-
-    Raises
-    ------
-    DataError
-        With everything that is wrong in the files.
-    PlanError
-        If the as-of date is long after the last record.
-    """
-    from quotacast.models.history.read import read_history
-
-    found = read_history(folder, as_of=as_of, currency=currency)
-    if as_of is not None:
-        _refuse_silence(found, as_of)
-    return found
-
-
-def _refuse_silence(history: History, as_of: date) -> None:
-    """The days between the last record and the as-of date count as days on which nothing happened."""
-    columns = (
-        (history.opportunities, ("created_on", "closed_on")),
-        (history.leads, ("created_on", "closed_on")),
-        (history.stages, ("entered_on",)),
-        (history.activities, ("done_on",)),
-    )
-    days = [table[name].max() for table, names in columns for name in names]
-    last = max(day for day in days if day == day).date()
-    if (as_of - last).days > LONGEST_SILENCE:
-        raise PlanError(
-            f"as_of: {as_of} is {(as_of - last).days:,} days after the last record of the data ({last}), and "
-            "they would count as days without sales: take an earlier day, or export the data anew"
-        )
 
 
 @dataclass(frozen=True)
@@ -142,12 +69,22 @@ class Run:
         Go on with a fit whose diagnostics fail.
     told : callable
         Called with what is being done and the share that is done.
+    activity_drives : bool
+        Whether changes of activity that the plan does not call causal change new business as well.
     """
 
     plan: Plan
     method: Method = DEFAULT_METHOD
     force: bool = False
     told: Told = _silent
+    activity_drives: bool = True
+
+    def without_effect(self) -> Run:
+        """The same run in which activity does not cause new business unless the plan says so."""
+        other = replace(self, activity_drives=False)
+        kept = ("history", "_prepared", "funnel", "able", "fit_key", "record", "leaning")
+        vars(other).update({name: vars(self)[name] for name in kept if name in vars(self)})
+        return other
 
     @cached_property
     def history(self) -> History:
@@ -165,7 +102,8 @@ class Run:
         said = self.plan.check_against(known, as_of=self.history.as_of_date, teams=teams)
         grid = self._prepared.grid
         leaving = leaving_note(self.plan.people, turnover(self._people, grid.first, grid.last))
-        return (*self.plan.notes, *said, *leaving, *self._prepared.notes)
+        associations = association_notes(self.drivers, self._prepared.chain, self._people)
+        return (*self.plan.notes, *said, *leaving, *associations, *self._prepared.notes)
 
     @property
     def plan_notes(self) -> tuple[str, ...]:
@@ -192,9 +130,24 @@ class Run:
     @cached_property
     def drivers(self) -> Drivers:
         """What the plan decides about the future."""
-        found = self.plan.drivers(self._people.reps)
-        check_changes(found)
+        found = replace(self.plan.drivers(self._people.reps), activity_drives=self.activity_drives)
+        check_changes(found, self.able)
         return found
+
+    @cached_property
+    def able(self) -> Able:
+        """Which metrics the data and the plan can answer."""
+        return able(self.history, self._prepared.chain, self.costs)
+
+    @property
+    def costs(self) -> Costs | None:
+        """Selling costs of the plan."""
+        stated = self.plan.costs
+        if stated is None:
+            return None
+        variable = stated.commission
+        share, more = (0.0, 1.0) if variable is None else (variable.rate, variable.accelerator)
+        return Costs(stated.rep_month, stated.hire, share, more)
 
     @property
     def run_folder(self) -> Path:
@@ -265,7 +218,7 @@ class Run:
             self.plan.calendar,
             self.plan.horizon_period.last,
             self.plan.seed,
-            lambda periods: self._simulate(Drivers(), periods, self.plan.draws),
+            lambda periods: self._simulate(Drivers(), periods, self.plan.draws, LEANED_ON),
         )
 
     @cached_property
@@ -297,8 +250,13 @@ class Run:
             "versions": versions(),
         }
 
-    def paths(self, periods: Iterable[Period]) -> Paths:
+    def paths(self, periods: Iterable[Period], metrics: Sequence[str] | None = None) -> Paths:
         """Simulate so far and so finely that all periods can be put together.
+
+        Parameters
+        ----------
+        metrics : sequence of str, optional
+            What is to be answered; in daily periods this saves time and memory. All metrics without it.
 
         Raises
         ------
@@ -314,21 +272,34 @@ class Run:
             )
         self.funnel  # noqa: B018  fitted first, so that the bars come in order
         self.told("simulating", 0.0)
-        first = self.history.as_of_date + timedelta(days=1)
-        drivers = as_factors(self.drivers, first, horizon.last, self._base)
-        paths = self._simulate(drivers, (*wanted, horizon), self.plan.draws)
+        paths = self._simulate(self.factored_drivers, (*wanted, horizon), self.plan.draws, metrics)
         futures = self.leaning.futures
         return paths if futures is None else paths.taken(futures)
 
-    def variant(self, drivers: Drivers, periods: Iterable[Period], draws: int | None = None) -> Paths:
+    @cached_property
+    def factored_drivers(self) -> Drivers:
+        """What the plan decides, every change as a factor."""
+        first = self.history.as_of_date + timedelta(days=1)
+        return as_factors(self.drivers, first, self.plan.horizon_period.last, self._base)
+
+    def variant(
+        self,
+        drivers: Drivers,
+        periods: Iterable[Period],
+        draws: int | None = None,
+        metrics: Sequence[str] | None = None,
+    ) -> Paths:
         """Futures under other drivers than the plan's, with the same random numbers.
 
         Parameters
         ----------
         draws : int, optional
             Fewer than the plan's for a search; then nothing is leaned on.
+        metrics : sequence of str, optional
+            What is to be answered, as in :meth:`paths`.
         """
-        paths = self._simulate(drivers, (*periods, self.plan.horizon_period), draws or self.plan.draws)
+        spans = (*periods, self.plan.horizon_period)
+        paths = self._simulate(drivers, spans, draws or self.plan.draws, metrics)
         futures = None if draws else self.leaning.futures
         return paths if futures is None else paths.taken(futures)
 
@@ -336,7 +307,13 @@ class Run:
         """A smaller simulation that says what would be without changes ``to`` a value."""
         return self._simulate(drivers, (*spans, self.plan.horizon_period), min(self.plan.draws, BASE_DRAWS))
 
-    def _simulate(self, drivers: Drivers, periods: tuple[Period, ...], draws: int) -> Paths:
+    def _simulate(
+        self,
+        drivers: Drivers,
+        periods: tuple[Period, ...],
+        draws: int,
+        metrics: Sequence[str] | None = None,
+    ) -> Paths:
         tomorrow = int(day_number(self.history.as_of_date)) + 1
         return simulate(
             self.funnel,
@@ -346,6 +323,8 @@ class Run:
             self.plan.horizon_period.last,
             draws=draws,
             seed=self.plan.seed,
+            costs=self.costs,
+            measures=None if metrics is None else measures_of(metrics),
             told=lambda share: self.told("simulating", share),
         )
 
@@ -369,11 +348,11 @@ class Run:
         self.notes  # noqa: B018  raises with the places in the plan, which are better than ours
         chosen = tuple(candidates) or self._plan_quotas()
         check_quota_scopes(chosen, self.scopes)
-        kept, past, far, unknown = [], 0, 0, set()
+        kept, past, far, unknown = [], 0, 0, {}
         for quota in chosen:
             period = self.plan.calendar.parse(quota.period)
-            if quota.metric not in METRICS:
-                unknown.add(quota.metric)
+            if reason := self.able.reason(quota.metric):
+                unknown[quota.metric] = reason
             elif period.last <= self.history.as_of_date:
                 past += 1
             elif period.last > self.plan.horizon_period.last:
@@ -381,8 +360,7 @@ class Run:
             else:
                 kept.append(quota)
         notes = [] if candidates else self._overridden()
-        if unknown:
-            notes.append(f"Not answered yet: quotas on {', '.join(sorted(unknown))}.")
+        notes += [f"Quotas on {name} cannot be answered: {why}." for name, why in sorted(unknown.items())]
         if past:
             notes.append(f"{past} quotas for periods that have ended are left out.")
         if far:

@@ -10,6 +10,7 @@ import pytest
 
 from quotacast.engine.backtest import leaning, scores
 from quotacast.engine.backtest.leaning import Forecast, chosen, draw_weights, effective, evidence, learn, rake
+from quotacast.engine.columns import columns_of
 from quotacast.engine.paths import MEASURES, Paths, Steps
 from quotacast.engine.quota import Scope
 from quotacast.models.periods import Calendar
@@ -114,18 +115,18 @@ def test_futures_are_drawn_by_weight() -> None:
 def _paths() -> Paths:
     """Made-up futures of three reps in two steps."""
     shape = (20, 3, 2)
-    closed = {n: RNG.integers(0, 9, (*shape, 2)).astype(np.int32) for n in ("won", "lost", "won_days")}
+    happens = {n: RNG.integers(0, 9, (*shape, 2)).astype(np.int32) for n in ("won", "lost", "won_days")}
+    happens["won_cents"] = RNG.integers(0, 10**7, (*shape, 2))
+    happens["created"] = RNG.integers(0, 9, shape).astype(np.int32)
     days = (date(2026, 1, 1), date(2026, 2, 1), date(2026, 4, 1))
     return Paths(
         as_of=date(2025, 12, 31),
         steps=Steps(np.array([day_number(day) for day in days])),
         reps=("r1", "r2", "r3"),
         teams=("a", "a", "b"),
-        created=RNG.integers(0, 9, shape).astype(np.int32),
-        won_cents=RNG.integers(0, 10**7, (*shape, 2)),
+        columns={name: columns_of(counts, block=7) for name, counts in happens.items()},
         done_seats=(("r1", "a"),),
         done={name: np.zeros((1, 2), dtype=np.int64) for name in MEASURES},
-        **closed,
     )
 
 
@@ -141,3 +142,7 @@ def test_taken_futures_stay_whole() -> None:
         reps = [np.add(*again.simulated(measure, Scope("rep", r), period)) for r in again.reps]
         np.testing.assert_array_equal(taken, np.sum(reps, axis=0))
         assert company.std() > 0
+        np.testing.assert_array_equal(again.array(measure), paths.array(measure)[some])
+    twice = again.taken(np.array([6, 0, 0]))
+    assert twice.draws == 3
+    np.testing.assert_array_equal(twice.array("won"), paths.array("won")[[5, 3, 3]])

@@ -35,6 +35,8 @@ CALENDAR = Calendar(year_starts=2)
 HORIZON = date(2026, 2, 28)
 #: Levels that make deals come and close often enough for tight comparisons.
 LEVELS = {"created": -1.2, "won": -4.1, "lost": -3.6, "value": 8.7}
+LEVELS |= {"leads": -0.6, "converted": -3.3, "disqualified": -3.4}
+LEVELS |= {"activity:call": 1.1, "activity:meeting": -0.9}
 #: Sds of what lies beyond the data: zero makes every draw's tables known from its posterior draw.
 BEYOND = ("shock_sd", "trend_sd", "rep_quarter_sd", "rep_sd", "team_sd")
 
@@ -50,6 +52,9 @@ def history(basis: str) -> History:
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / "world"
         write_world(make_world(spec), folder, plan=False)
+        if basis != "chain":
+            (folder / "crm" / "leads.csv").unlink()
+            (folder / "crm" / "activities.csv").unlink()
         if basis == "won":
             (folder / "crm" / "stages.csv").unlink()
             deals = pd.read_csv(folder / "crm" / "opportunities.csv", dtype=str)
@@ -61,7 +66,8 @@ def history(basis: str) -> History:
 @cache
 def prepared(basis: str) -> Prepared:
     found = prepare(history(basis), CALENDAR)
-    assert found.quotes.basis == basis
+    assert found.quotes.basis == ("won" if basis == "won" else "created")
+    assert bool(found.chain.drivers and found.chain.leads) == (basis == "chain")
     return found
 
 
@@ -74,10 +80,12 @@ def funnel(basis: str = "created", draws: int = 2, beyond: float = 0.0, flat: bo
             t.name: (0.0 if flat else 1.0) * rng.normal(0.0, 0.25, (draws, t.size)) + t.prior_mean
             for t in declaration.terms
         }
-        effects["level"] = np.full((draws, 1), LEVELS.get(name, 0.0)) + rng.normal(0.0, 0.1, (draws, 1))
+        effects["level"] = np.full((draws, 1), LEVELS.get(name, 0.2)) + rng.normal(0.0, 0.1, (draws, 1))
         hyper = {
             h: np.full(draws, 0.37 if h not in BEYOND else beyond) for h in declaration.hyperparameters()
         }
+        for t in declaration.terms:
+            effects[t.name] = np.maximum(effects[t.name], -9.0 if t.lower is None else t.lower)
         posteriors[name] = Posterior(effects, hyper, {"method": "written"})
     return assemble(prepared(basis), posteriors, 3)
 
@@ -134,7 +142,8 @@ def deviations(drawn: dict[str, Any], mean: dict[str, Any], repeats: int) -> np.
         wanted = np.tile(mean[name], (repeats,) + (1,) * (mean[name].ndim - 1))
         gap = drawn[name] - wanted
         error = gap.std(axis=0) / np.sqrt(gap.shape[0])
-        events = mean["won" if name == "won_days" else name].sum(axis=0) * repeats
+        counted = {"won_days": "won", "lead_days": "leads_converted"}.get(name, name)
+        events = mean[counted].sum(axis=0) * repeats
         seen = events > 300  # fewer are not Normal in the mean
         found.append((gap.mean(axis=0) / np.maximum(error, 1e-12))[seen])
         assert (drawn[name][:, wanted.max(axis=0) == 0] == 0).all()
@@ -151,10 +160,11 @@ def repeat_departures(given: Tables, every: int) -> None:
     }
 
 
-@pytest.mark.parametrize("basis", ["created", "won"])
+@pytest.mark.parametrize("basis", ["created", "won", "chain"])
 @pytest.mark.parametrize("drivers", [Drivers(), GENERIC], ids=["base", "changed"])
 def test_simulated_means_are_the_closed_form(basis: str, drivers: Drivers) -> None:
     given = tables(funnel(basis), basis, drivers)
+    given.activity.models = ()  # or else every draw has activities, and so means, of its own
     repeat_departures(given, 2)
     z = deviations(run_blocks(given, 6000), expected_measures(given, 0, 2), 3000)
     assert z.size > 100
@@ -173,8 +183,9 @@ def test_closing_days_follow_the_closed_form() -> None:
     assert 0.85 < z.std() < 1.15
 
 
-def test_means_agree_under_shocks_beyond_the_data() -> None:
-    given = tables(funnel(draws=3, beyond=0.3))
+@pytest.mark.parametrize("basis", ["created", "chain"])
+def test_means_agree_under_shocks_beyond_the_data(basis: str) -> None:
+    given = tables(funnel(basis, draws=3, beyond=0.3), basis)
     drawn, mean = run_blocks(given, 45), expected_measures(given, 0, 45)
     for name, wanted in mean.items():
         gap = (drawn[name] - wanted).reshape(45, -1).sum(axis=1)
@@ -223,6 +234,20 @@ def test_the_cap_holds() -> None:
     drawn = run_blocks(given, 50)
     assert (drawn["won_cents"] <= drawn["won"] * round(cap * 100)).all()
     assert (drawn["won_cents"] == drawn["won"] * round(cap * 100)).mean() > 0.5
+
+
+#: Sums over 300 draws of `funnel("created", 3, 0.3)` without and with GENERIC, as versions before there were
+#: activities and leads drew them; print `{m: int(a.sum()) for m, a in run_blocks(...).items()}` to see them.
+BEFORE = (
+    {"created": 58215, "won": 34516, "lost": 37697, "won_days": 1576382, "won_cents": 799185622462},
+    {"created": 63482, "won": 42131, "lost": 38003, "won_days": 1723223, "won_cents": 1045866939117},
+)
+
+
+@pytest.mark.parametrize(("drivers", "wanted"), [(Drivers(), BEFORE[0]), (GENERIC, BEFORE[1])])
+def test_without_activities_and_leads_nothing_has_changed(drivers: Drivers, wanted: dict[str, int]) -> None:
+    drawn = run_blocks(tables(funnel(draws=3, beyond=0.3), drivers=drivers), 300)
+    assert {name: int(array.sum()) for name, array in drawn.items()} == wanted
 
 
 # -- what changes nothing ---------------------------------------------------------------------------------

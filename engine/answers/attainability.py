@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from quotacast.engine.answer import Answer, Field
-from quotacast.engine.answers.quantiles import DEFAULT_QUANTILES, quantile_fields, quantiles
-from quotacast.engine.metrics import METRICS, Floats, Series, metric, series
+from quotacast.engine.answers.quantiles import DEFAULT_QUANTILES, quantile_fields, quantiles_in_order
+from quotacast.engine.metrics import METRICS, Floats, Series, metric, series, units
 from quotacast.engine.paths import Paths
 from quotacast.engine.quota import SCOPE_KINDS, Quota
 from quotacast.models.periods import Calendar
@@ -53,17 +55,19 @@ def attainability(
     percents : sequence of float
         Quantiles of the metric to report, percent.
     """
-    cache: dict[tuple[str, str, str], Series] = {}
-    quotas = in_order(quotas, calendar)
-    told: dict[tuple[str, str, str], tuple[dict[str, Any], Floats]] = {}
-    rows = [_row(paths, quota, calendar, percents, cache, told) for quota in quotas]
+    quotas, rows, shares, key, found = in_order(quotas, calendar), [], _Shares(paths.draws), None, None
+    for quota in quotas:
+        if found is None or quota.key != key:  # quotas of several sets on the same thing follow each other
+            key, found = quota.key, _found(paths, quota, calendar, percents)
+        rows.append(_row(quota, found))
+        shares.add(quota, found.values.total)
     fields = (*FIELDS, *quantile_fields(percents), *TAIL)
     table = pd.DataFrame(rows, columns=[f.name for f in fields])
     summary = {
         "quotas": len(rows),
-        "metric_units": {name: m.unit for name, m in METRICS.items()},
+        "metric_units": units(dict.fromkeys(q.metric for q in quotas)),
         "teams": dict(zip(paths.reps, paths.teams, strict=True)),
-        "shares": _shares(paths, quotas, calendar, cache),
+        "shares": shares.rows(),
     }
     return Answer("quotas", table, fields, quota_words(table), summary, provenance, "odds")
 
@@ -86,29 +90,30 @@ def in_order(quotas: Sequence[Quota], calendar: Calendar) -> list[Quota]:
     )
 
 
-def _values(
-    paths: Paths, quota: Quota, calendar: Calendar, cache: dict[tuple[str, str, str], Series]
-) -> Series:
-    if quota.key not in cache:
-        cache[quota.key] = series(paths, metric(quota.metric), quota.scope, calendar.parse(quota.period))
-    return cache[quota.key]
+@dataclass(frozen=True)
+class _Found:
+    """What does not depend on the target: values, their columns, and those that are defined, in order."""
+
+    values: Series
+    columns: dict[str, Any]
+    defined: Floats
 
 
-def _row(
-    paths: Paths,
-    quota: Quota,
-    calendar: Calendar,
-    percents: Sequence[float],
-    cache: dict[tuple[str, str, str], Series],
-    told: dict[tuple[str, str, str], tuple[dict[str, Any], Floats]],
-) -> dict[str, Any]:
-    which, found = metric(quota.metric), _values(paths, quota, calendar, cache)
-    if quota.key not in told:
-        told[quota.key] = _told(found.total, percents)
-    what, defined = told[quota.key]
-    meaningful = what["p_defined"] >= DEFINED
-    p_attain = float(which.attains(found.total, quota.target).mean()) if meaningful else None
-    attained = which.attainment(defined, quota.target)
+def _found(paths: Paths, quota: Quota, calendar: Calendar, percents: Sequence[float]) -> _Found:
+    values = series(paths, metric(quota.metric), quota.scope, calendar.parse(quota.period))
+    defined = np.sort(values.total[np.isfinite(values.total)])
+    columns = {
+        "p_defined": defined.size / values.total.size,
+        "mean": float(defined.mean()) if defined.size else None,
+        **quantiles_in_order(defined, percents),
+    }
+    return _Found(values, columns, defined)
+
+
+def _row(quota: Quota, found: _Found) -> dict[str, Any]:
+    which = metric(quota.metric)
+    meaningful = found.columns["p_defined"] >= DEFINED
+    p_attain = float(which.attains(found.values.total, quota.target).mean()) if meaningful else None
     return {
         "scope": quota.scope.kind,
         "scope_id": quota.scope.id,
@@ -117,22 +122,11 @@ def _row(
         "level": which.level,
         "period": quota.period,
         "target": quota.target,
-        "actual": found.done,
+        "actual": found.values.done,
         "p_attain": p_attain,
-        **what,
-        "attainment_p50": _middle(attained),
+        **found.columns,
+        "attainment_p50": _middle(which.attainment(found.defined, quota.target)),
     }
-
-
-def _told(total: Floats, percents: Sequence[float]) -> tuple[dict[str, Any], Floats]:
-    """What does not depend on the target, once for all sets; and the draws that are defined, sorted."""
-    defined = total[np.isfinite(total)]
-    what = {
-        "p_defined": defined.size / total.size,
-        "mean": float(defined.mean()) if defined.size else None,
-        **quantiles(defined, percents),
-    }
-    return what, np.sort(defined)
 
 
 def _middle(values: Floats) -> float | None:
@@ -143,33 +137,40 @@ def _middle(values: Floats) -> float | None:
     return float(values[half] if values.size % 2 else (values[half - 1] + values[half]) / 2)
 
 
-def _shares(
-    paths: Paths, quotas: Sequence[Quota], calendar: Calendar, cache: dict[tuple[str, str, str], Series]
-) -> list[dict[str, Any]]:
+class _Shares:
     """How many reps reach their quota at the same time, per set, metric and period."""
-    groups: dict[tuple[str, str, str], list[Quota]] = {}
-    for quota in quotas:
-        if quota.scope.kind == "rep":
-            groups.setdefault((quota.set, quota.metric, quota.period), []).append(quota)
-    out = []
-    for (set_name, name, period), members in sorted(groups.items()):
-        hits = np.zeros(paths.draws, dtype=np.int64)
-        for quota in members:
-            hits += metric(name).attains(_values(paths, quota, calendar, cache).total, quota.target)
-        low, middle, high = (int(x) for x in np.quantile(hits, [0.1, 0.5, 0.9], method="inverted_cdf"))
-        out.append(
-            {
-                "set": set_name,
-                "metric": name,
-                "period": period,
-                "reps": len(members),
-                "mean": float(hits.mean()),
-                "p10": low,
-                "p50": middle,
-                "p90": high,
-            }
-        )
-    return out
+
+    def __init__(self, draws: int) -> None:
+        self.draws = draws
+        self._hits: dict[tuple[str, str, str], tuple[int, NDArray[np.int32]]] = {}
+
+    def add(self, quota: Quota, values: Floats) -> None:
+        """Count another quota, if it is a rep's."""
+        if quota.scope.kind != "rep":
+            return
+        key = (quota.set, quota.metric, quota.period)
+        reps, hits = self._hits.get(key) or (0, np.zeros(self.draws, dtype=np.int32))
+        hits += metric(quota.metric).attains(values, quota.target)
+        self._hits[key] = (reps + 1, hits)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per set, metric and period."""
+        out = []
+        for (set_name, name, period), (reps, hits) in sorted(self._hits.items(), key=lambda item: item[0]):
+            low, middle, high = (int(x) for x in np.quantile(hits, [0.1, 0.5, 0.9], method="inverted_cdf"))
+            out.append(
+                {
+                    "set": set_name,
+                    "metric": name,
+                    "period": period,
+                    "reps": reps,
+                    "mean": float(hits.mean()),
+                    "p10": low,
+                    "p50": middle,
+                    "p90": high,
+                }
+            )
+        return out
 
 
 def quota_words(table: pd.DataFrame) -> str:

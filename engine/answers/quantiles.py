@@ -23,6 +23,19 @@ def quantile_fields(percents: Sequence[float]) -> tuple[Field, ...]:
     return tuple(Field(label(q), "metric", f"{q:g} % of the futures are at or below") for q in percents)
 
 
+def quantiles_in_order(ordered: NDArray[np.float64], percents: Sequence[float]) -> dict[str, float | None]:
+    """`quantiles` of values that rise: the same numbers, without looking for their places again."""
+    if not ordered.size:
+        return {label(q): None for q in percents}
+    out: dict[str, float | None] = {}
+    for q in percents:
+        place = (ordered.size - 1) * (q / 100.0)
+        low = min(int(place), ordered.size - 1)
+        a, b, part = float(ordered[low]), float(ordered[min(low + 1, ordered.size - 1)]), place - low
+        out[label(q)] = a + (b - a) * part if part < 0.5 else b - (b - a) * (1.0 - part)  # as NumPy does
+    return out
+
+
 def quantiles(values: NDArray[np.float64], percents: Sequence[float]) -> dict[str, float | None]:
     """Quantiles by column name; None where there is nothing to take them of."""
     if not values.size:

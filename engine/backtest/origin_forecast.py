@@ -22,9 +22,9 @@ from quotacast.engine.backtest.leaning import (
 )
 from quotacast.engine.backtest.origin_scores import JUDGED, chances, joint, last_year, score, verdicts
 from quotacast.engine.backtest.origins import outcomes, scopes, spans, targets
-from quotacast.engine.backtest.targets import Target
+from quotacast.engine.backtest.targets import METRICS, Target
 from quotacast.engine.drivers import Drivers
-from quotacast.engine.metrics import metric, series
+from quotacast.engine.metrics import measures_of, metric, series
 from quotacast.engine.paths import Paths, Steps
 from quotacast.engine.simulate import simulate
 from quotacast.engine.streams import keys, uniforms
@@ -220,6 +220,7 @@ def _paths(funnel: Funnel, snapshot: History, periods: Sequence[Period], setting
         max(p.last for p in periods),
         draws=settings.draws,
         seed=settings.seed,
+        measures=measures_of(METRICS),
     )
 
 
