@@ -119,7 +119,7 @@ class Paths:
         if measure in self.shares:
             of, share = self.shares[measure]
             opened, new = self.simulated(of, scope, period)
-            return share * opened, share * new
+            return np.asarray(share * opened), np.asarray(share * new)
         rows, steps = self.members(scope), self.steps.slice(period)
         if measure in self.certain:
             total = np.full(self.draws, self.certain[measure][rows, steps].sum(), dtype=np.int64)
