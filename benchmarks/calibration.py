@@ -5,7 +5,7 @@ Three studies, all with the fast method of fitting (nested Laplace), whose resul
 
     python benchmarks/calibration.py --sbc 200 --worlds 200 --misspecified 12
 
-1. Simulation-based calibration of the four declared models (:mod:`calibration_sbc`).
+1. Simulation-based calibration of the declared models (:mod:`calibration_sbc`).
 2. Coverage on companies drawn from the models' own world (:mod:`calibration_worlds`).
 3. The same companies with one thing wrong at a time, and what it costs.
 
@@ -36,10 +36,10 @@ def run_sbc(count: int, resume: bool) -> None:
     jobs = load("calibration_sbc") if resume else {}
     models = list(calibration_sbc.DESIGNS)
     for number in range(count):
-        for place, name in enumerate(models):
+        for name in models:
             key = f"{name} {number}"
             if key not in jobs:
-                seed = len(models) * number + place
+                seed = calibration_sbc.seed_of(name, number)
                 jobs[key] = attempt(lambda n=name, s=seed: calibration_sbc.job(n, s))
         save("calibration_sbc", jobs)
         print(f"sbc {number + 1}/{count}", flush=True)

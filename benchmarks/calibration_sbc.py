@@ -1,4 +1,4 @@
-"""Simulation-based calibration of the four declared models, fitted by the fast method.
+"""Simulation-based calibration of the declared models, fitted by the fast method.
 
 Talts, Betancourt, Simpson, Vehtari & Gelman (2018, arXiv:1804.06788): draw hyperparameters and effects from
 the declared priors, data from the declared family, fit, and note the rank of every true value among the
@@ -13,14 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from quotacast.models.activities import slope_terms
 from quotacast.models.amounts import value_declaration
 from quotacast.models.conversion import hazard_declaration
-from quotacast.models.counts import creation_declaration
+from quotacast.models.counts import activity_declaration, creation_declaration
 from quotacast.models.laplace import fit_laplace
 from quotacast.models.terms import (
     OVERDISPERSION_SCALE,
@@ -31,6 +33,7 @@ from quotacast.models.terms import (
     Declaration,
     Floats,
     Posterior,
+    Term,
 )
 
 #: Events for which a simulated data set of counts is kept.
@@ -44,7 +47,8 @@ STREAM = 41
 AGES = (0, 8, 15, 31, 91, 181)
 REPS, TEAMS, MONTHS, QUARTERS = 5, 2, 12, 4
 
-Design = Callable[[np.random.Generator], tuple[Declaration, Floats, dict[str, Codes]]]
+#: A declaration, exposures and codes; where it has slopes, their covariates come fourth.
+Design = Callable[[np.random.Generator], tuple[Any, ...]]
 Fit = Callable[[Declaration, Cells, int], Posterior]
 
 
@@ -68,16 +72,32 @@ def draw_truth(declaration: Declaration, rng: np.random.Generator) -> Truth:
     for term in declaration.terms:
         sd = hyper[f"{term.name}_sd"] if term.has_sd else term.scale
         basis = term.basis(hyper.get(f"{term.name}_rho", 0.0))
-        effects[term.name] = term.prior_mean + sd * (basis @ rng.standard_normal(term.dimension))
+        effects[term.name] = term.prior_mean + sd * (basis @ _coordinates(term, rng))
     return Truth(effects, hyper)
 
 
-def predictor(declaration: Declaration, codes: Mapping[str, Codes], effects: Mapping[str, Floats]) -> Floats:
+def _coordinates(term: Term, rng: np.random.Generator) -> Floats:
+    """Standard normal, for a truncated slope above its lower end."""
+    if term.lower is None:
+        return rng.standard_normal(term.dimension)
+    low = (term.lower - float(term.prior_mean[0])) / term.scale
+    return np.asarray(stats.truncnorm.rvs(low, np.inf, size=1, random_state=rng))
+
+
+def predictor(
+    declaration: Declaration,
+    codes: Mapping[str, Codes],
+    effects: Mapping[str, Floats],
+    covariates: Mapping[str, Floats],
+) -> Floats:
     """Linear predictor of every cell, without exposure; effects of shape (size,) or (draws, size)."""
     eta = np.asarray(0.0)
     for term in declaration.terms:
         levels = effects[term.name]
-        eta = eta + (levels[..., :1] if term.kind == "level" else levels[..., codes[term.axis]])
+        if term.kind == "slope":
+            eta = eta + levels * covariates[term.axis]
+        else:
+            eta = eta + (levels[..., :1] if term.kind == "level" else levels[..., codes[term.axis]])
     return np.asarray(eta)
 
 
@@ -87,9 +107,10 @@ def draw_cells(
     codes: dict[str, Codes],
     truth: Truth,
     rng: np.random.Generator,
+    covariates: Mapping[str, Floats] = MappingProxyType({}),
 ) -> Cells | None:
     """Data from the family; None where the means are beyond what can be drawn."""
-    eta = predictor(declaration, codes, truth.effects)
+    eta = predictor(declaration, codes, truth.effects, covariates)
     if declaration.family == "normal":
         sigma = truth.hyper["sigma"]
         mean = rng.normal(eta, sigma / np.sqrt(exposure))
@@ -101,7 +122,7 @@ def draw_cells(
     if declaration.family == "negbinomial":
         phi = 1.0 / truth.hyper["overdispersion"] ** 2
         mu = mu * rng.gamma(phi, 1.0 / phi, mu.size)
-    return Cells(rng.poisson(mu).astype(float), exposure, codes)
+    return Cells(rng.poisson(mu).astype(float), exposure, codes, covariates=covariates)
 
 
 def kept(declaration: Declaration, cells: Cells | None) -> bool:
@@ -121,6 +142,28 @@ def creation_design(rng: np.random.Generator) -> tuple[Declaration, Floats, dict
     codes |= {"month": month, "quarter": quarter, "rep_quarter": rep * QUARTERS + quarter}
     sizes = {"rep": REPS, "team": TEAMS, "month": MONTHS, "quarter": QUARTERS}
     return creation_declaration(sizes), rng.uniform(5.0, 7.0, rep.size), _int32(codes)
+
+
+def leads_design(rng: np.random.Generator) -> tuple[Any, ...]:
+    """The same weeks with the recent activity of two kinds."""
+    _, exposure, codes = creation_design(rng)
+    slopes = slope_terms(("call", "meeting"))
+    sizes = {"rep": REPS, "team": TEAMS, "month": MONTHS, "quarter": QUARTERS}
+    usual = rng.normal(0.0, 0.4, (2, REPS))
+    covariates = {
+        "slope:call": rng.normal(0.0, 0.4, exposure.size),
+        "slope:meeting": rng.normal(0.0, 0.6, exposure.size),
+        "between:call": (usual[0] - usual[0].mean())[codes["rep"]],
+        "between:meeting": (usual[1] - usual[1].mean())[codes["rep"]],
+    }
+    return creation_declaration(sizes, slopes, "leads"), exposure, codes, covariates
+
+
+def activity_design(rng: np.random.Generator) -> tuple[Any, ...]:
+    """The same weeks; an activity has no ramp."""
+    _, exposure, codes = creation_design(rng)
+    sizes = {"rep": REPS, "team": TEAMS, "month": MONTHS, "quarter": QUARTERS}
+    return activity_declaration("activity", sizes), exposure, codes
 
 
 def hazard_design(cause: str, cells: int = 600) -> Design:
@@ -157,7 +200,17 @@ DESIGNS: Mapping[str, Design] = {
     "won": hazard_design("won"),
     "lost": hazard_design("lost"),
     "value": value_design,
+    "leads": leads_design,
+    "activity": activity_design,
 }
+#: Designs that there were from the beginning: their seeds interleave. Later ones count by themselves.
+FIRST_DESIGNS = 4
+
+
+def seed_of(name: str, number: int) -> int:
+    """Seed of a simulation; that of a stored one never changes when a design is added."""
+    place = list(DESIGNS).index(name)
+    return FIRST_DESIGNS * number + place if place < FIRST_DESIGNS else 1_000_000 * place + number
 
 
 def laplace(declaration: Declaration, cells: Cells, seed: int) -> Posterior:
@@ -169,9 +222,9 @@ def one(design: Design, seed: int, fit: Fit = laplace) -> tuple[dict[str, int], 
     """Rank of every quantity of one simulation, and the fit's Pareto k-hat."""
     rng = np.random.default_rng([seed, STREAM])  # apart from the streams of the fit, which gets the same seed
     while True:
-        declaration, exposure, codes = design(rng)
+        declaration, exposure, codes, *more = design(rng)
         truth = draw_truth(declaration, rng)
-        cells = draw_cells(declaration, exposure, codes, truth, rng)
+        cells = draw_cells(declaration, exposure, codes, truth, rng, *more)
         if kept(declaration, cells):
             break
     assert cells is not None
@@ -219,7 +272,7 @@ def quantities(
 
 
 def _total(declaration: Declaration, cells: Cells, effects: Mapping[str, Floats]) -> Floats:
-    eta = predictor(declaration, cells.codes, effects)
+    eta = predictor(declaration, cells.codes, effects, cells.covariates)
     if declaration.family == "normal":
         return np.asarray(eta @ cells.exposure / cells.exposure.sum())
     return np.asarray(np.log(np.exp(np.minimum(eta, 50.0)) @ cells.exposure))

@@ -29,10 +29,12 @@ from quotacast.engine.drivers import Drivers
 from quotacast.engine.paths import Steps
 from quotacast.engine.quota import Scope
 from quotacast.engine.simulate import simulate
-from quotacast.engine.worlds_records import Clock, Records, make_clock
+from quotacast.engine.worlds_clock import Clock, make_clock
+from quotacast.engine.worlds_draw import draw_truth
+from quotacast.engine.worlds_records import Records
 from quotacast.engine.worlds_records import simulate as draw_records
 from quotacast.engine.worlds_tables import tables
-from quotacast.engine.worlds_truth import MarketShock, WorldSpec, draw_truth
+from quotacast.engine.worlds_truth import MarketShock, WorldSpec
 from quotacast.models.funnel import fit, prepare
 from quotacast.models.history import schema
 from quotacast.models.history.history import REJECTED, History, missing
@@ -164,11 +166,11 @@ def history(spec: WorldSpec, found: Records, cut: int, as_of: date, forget_left:
     if forget_left:
         rows["reps"] = rows["reps"].assign(left_on=pd.NaT)
     full = {name: missing(name) for name in schema.TABLES}
-    full |= {name: _canonical(name, rows[name]) for name in ("opportunities", "stages", "reps")}
+    full |= {name: canonical(name, rows[name]) for name in ("opportunities", "stages", "reps")}
     return History(full, as_of, "EUR", (), pd.DataFrame(columns=list(REJECTED)))
 
 
-def _canonical(table: str, given: pd.DataFrame) -> pd.DataFrame:
+def canonical(table: str, given: pd.DataFrame) -> pd.DataFrame:
     """Rows with every canonical column, of its canonical type."""
     frame = missing(table, len(given))
     for column in schema.columns(table):

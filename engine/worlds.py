@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from quotacast.engine.worlds_draw import PRIORS, draw_truth, example_spec
 from quotacast.engine.worlds_quotas import deal_value, expected_year, outcome, quota_table, weekly_creations
 from quotacast.engine.worlds_records import Records, simulate
 from quotacast.engine.worlds_tables import opportunities, tables
-from quotacast.engine.worlds_truth import PRIORS, Truth, WorldSpec, draw_truth, example_spec
+from quotacast.engine.worlds_truth import Truth, WorldSpec
 from quotacast.errors import DataError
 
 __all__ = [

@@ -13,8 +13,18 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
-from quotacast.engine.worlds_records import NEVER, Floats, Records, streams
-from quotacast.engine.worlds_truth import AGE_BANDS, KINDS, SEGMENTS, TENURE_BANDS, Cause, WorldSpec
+from quotacast.engine.worlds_clock import NEVER, Floats, streams
+from quotacast.engine.worlds_records import Records
+from quotacast.engine.worlds_truth import (
+    AGE_BANDS,
+    KINDS,
+    LEAD_BANDS,
+    SEGMENTS,
+    TENURE_BANDS,
+    Cause,
+    Creation,
+    WorldSpec,
+)
 
 #: Days over which closings are summed up.
 _HORIZON = 3650
@@ -57,11 +67,7 @@ def outcome(spec: WorldSpec, rep: int, segment: int) -> Outcome:
     Daily hazards by age, half a day on the day of creation: the odds of a cause are
     ``sum_a S(a) h(a) / H(a) (1 - exp(-H(a)))`` with ``S`` the survival until age ``a``.
     """
-    win, loss = (_hazard(c, rep, segment) for c in (spec.truth.win, spec.truth.loss))
-    total = win + loss
-    survival = np.exp(-np.concatenate([[0.0], np.cumsum(total)[:-1]]))
-    closing = survival * -np.expm1(-total)
-    won = closing * win / total
+    won, closing = _densities((spec.truth.win, spec.truth.loss), AGE_BANDS, rep, segment)
     return Outcome(
         p_win=float(won.sum()),
         p_loss=float((closing - won).sum()),
@@ -69,8 +75,27 @@ def outcome(spec: WorldSpec, rep: int, segment: int) -> Outcome:
     )
 
 
-def _hazard(true: Cause, rep: int, segment: int) -> Floats:
-    band = np.searchsorted(AGE_BANDS, np.arange(_HORIZON))
+def conversion(spec: WorldSpec, rep: int, segment: int) -> Floats:
+    """Probability that a lead converts, by its age in days; sums to the share that ever converts."""
+    true = spec.truth.leads
+    if true is None:
+        return np.zeros(_HORIZON)
+    return _densities((true.convert, true.disqualify), LEAD_BANDS, rep, segment)[0]
+
+
+def _densities(
+    causes: tuple[Cause, Cause], bands: tuple[int, ...], rep: int, segment: int
+) -> tuple[Floats, Floats]:
+    """Probability by age of ending by the first cause, and by either."""
+    one, two = (_hazard(c, bands, rep, segment) for c in causes)
+    total = one + two
+    survival = np.exp(-np.concatenate([[0.0], np.cumsum(total)[:-1]]))
+    closing = survival * -np.expm1(-total)
+    return closing * one / total, closing
+
+
+def _hazard(true: Cause, bands: tuple[int, ...], rep: int, segment: int) -> Floats:
+    band = np.searchsorted(bands, np.arange(_HORIZON))
     level = true.level + true.rep[rep] + true.segment[segment]
     # what varies around the level raises the mean of its exponential
     spread = 0.5 * (true.shock_sd**2 + true.rep_quarter_sd**2)
@@ -86,9 +111,21 @@ def deal_value(spec: WorldSpec, rep: int, segment: int) -> float:
     return float(np.exp(true.level + true.segment[segment] + true.rep[rep] + 0.5 * true.residual_sd**2))
 
 
-def weekly_creations(spec: WorldSpec, rep: int, team: int) -> float:
-    """Mean opportunities of a ramped rep in a whole working week of the average season."""
-    true = spec.truth.creation
+def weekly_creations(spec: WorldSpec, rep: int, team: int) -> Floats:
+    """Mean opportunities of a ramped rep in a whole working week of the average season, by segment.
+
+    Those from leads are there on average when their leads have converted. What activity of late adds on
+    average is left out.
+    """
+    mix = np.asarray(spec.truth.mix[team])
+    direct = _weekly(spec.truth.creation, rep, team) * mix
+    if spec.truth.leads is None:
+        return direct
+    share = np.asarray([conversion(spec, rep, s).sum() for s in range(len(SEGMENTS))])
+    return np.asarray(direct + _weekly(spec.truth.leads.arrival, rep, team) * mix * share)
+
+
+def _weekly(true: Creation, rep: int, team: int) -> float:
     spread = 0.5 * (true.shock_sd**2 + true.rep_quarter_sd**2)
     season = float(np.mean(np.exp(true.season)))
     return float(np.exp(true.level + true.team[team] + true.rep[rep] + spread) * season)
@@ -123,9 +160,8 @@ def _expected_rep(spec: WorldSpec, rep: int, team: int, weeks: float, ramped: fl
     alive = created * (1.0 - spec.truth.dead_share)
     fates = [outcome(spec, rep, s) for s in range(len(SEGMENTS))]
     values = np.asarray([deal_value(spec, rep, s) for s in range(len(SEGMENTS))])
-    mix = np.asarray(spec.truth.mix[team])
-    won = alive * mix * np.asarray([f.p_win for f in fates])
-    lost = alive * mix * np.asarray([f.p_loss for f in fates])
+    won = alive * np.asarray([f.p_win for f in fates])
+    lost = alive * np.asarray([f.p_loss for f in fates])
     true = spec.truth.activity
     wander = float(np.exp(0.5 * true.wander_sd**2))
     done = {
@@ -136,7 +172,7 @@ def _expected_rep(spec: WorldSpec, rep: int, team: int, weeks: float, ramped: fl
     return {
         "rep": rep,
         "team": team,
-        "created": created,
+        "created": float(created.sum()),
         "won": float(won.sum()),
         "closed": float((won + lost).sum()),
         "bookings": float(won @ values),

@@ -1,101 +1,50 @@
 """From a specification to records: what every rep did on every day, as arrays.
 
-Order of causes: activities, then the intensity of creation (which they raise), then opportunities,
-the leads behind them, and at last their fates by competing hazards, day by day. Every purpose has a
-random stream of its own and every stream is consumed in the order of time, so a longer horizon
-changes none of the activities, leads, creations and closings before it.
+Order of causes: activities, then the intensities of leads and of opportunities without a lead (which they
+raise), then leads and their fates, then opportunities, those from converted leads among them, and at last
+their fates by competing hazards, day by day. Every purpose has a random stream of its own and every stream
+is consumed in the order of time, so a longer horizon changes none of the activities, leads, creations and
+closings before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quotacast.engine.worlds_activity import activities, activity_deviation, usual_activity
+from quotacast.engine.worlds_clock import (
+    Bools,
+    Clock,
+    Floats,
+    Ints,
+    People,
+    Stream,
+    ar1,
+    make_clock,
+    make_people,
+    streams,
+)
+from quotacast.engine.worlds_fates import fates, heirs
 from quotacast.engine.worlds_truth import (
     AGE_BANDS,
-    KINDS,
     LEAD_BANDS,
     SEGMENTS,
     TENURE_BANDS,
-    Cause,
+    Creation,
     Rate,
     WorldSpec,
 )
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Stream = Callable[[str], np.random.Generator]
-
-#: Weeks of activity recorded before the first opportunity can be created.
-LEAD_IN_WEEKS = 3
-#: Days simulated beyond everything that is shown, so that leads can convert behind the curtain.
-CURTAIN = LEAD_BANDS[-1] + 1
-#: Deals that are never closed within the simulated days.
-NEVER = np.int64(10**6)
-#: Longest time that a lead waits for its disqualification.
-LEAD_LIFE = 365
-
-#: One random stream each; append only, since a stream is known by its position.
-_PURPOSES = (
-    "activity", "activity_week", "wander", "creation", "creation_week", "creation_shock", "creation_quarter",
-    "win_shock", "win_quarter", "loss_shock", "loss_quarter", "deal", "deal_normal", "lead", "dry_lead",
-    "dry_lead_fate", "lead_touch", "stage", "stage_normal", "invoice", "invoice_normal", "quota",
-)  # fmt: skip
-
-
-def streams(seed: int) -> Stream:
-    """Return the function that opens the random stream of a purpose."""
-
-    def stream(purpose: str) -> np.random.Generator:
-        number = _PURPOSES.index(purpose)
-        return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, number])))
-
-    return stream
-
-
-@dataclass(frozen=True)
-class Clock:
-    """The simulated days (axis 0 of all daily arrays) and what the calendar says of them."""
-
-    days: NDArray[np.datetime64]
-    first: int
-    last: int
-    end: int
-    week: Ints
-    month: Ints
-    month_of_year: Ints
-    quarter: Ints
-    position: Ints
-    share: Floats
-
-    @property
-    def weeks(self) -> int:
-        """Number of weeks."""
-        return int(self.week[-1]) + 1
-
-
-@dataclass(frozen=True)
-class People:
-    """Who worked where, shapes (days, reps); ``left`` is the first day gone (`NEVER` if none)."""
-
-    employed: Bools
-    team: Ints
-    tenure: Ints
-    hired: Ints
-    left: Ints
 
 
 @dataclass(frozen=True)
 class Deals:
     """Opportunities in the order of creation; days are numbers on the clock.
 
-    ``cause`` is 1 for won, 2 for lost and 0 where ``closed`` is `NEVER`; ``lead_day`` is -1 without
-    a lead; ``heir`` owns the deal from ``handed`` on.
+    ``cause`` is 1 for won, 2 for lost and 0 where ``closed`` is `NEVER`; ``lead`` is the number of the
+    lead it came from, -1 without one; ``heir`` owns the deal from ``handed`` on.
     """
 
     created: Ints
@@ -106,7 +55,7 @@ class Deals:
     dead: Bools
     closed: Ints
     cause: Ints
-    lead_day: Ints
+    lead: Ints
     amount: Floats
     quote: Floats
     known: Bools
@@ -115,13 +64,16 @@ class Deals:
 
 
 @dataclass(frozen=True)
-class DryLeads:
-    """Leads that never become an opportunity; ``closed`` is `NEVER` for those left open."""
+class LeadRows:
+    """Leads in the order of arrival; ``cause`` is 1 for converted, 2 for disqualified, else as in `Deals`."""
 
     created: Ints
     rep: Ints
+    heir: Ints
+    handed: Ints
     segment: Ints
     closed: Ints
+    cause: Ints
     uniform: Floats
 
 
@@ -134,7 +86,9 @@ class Records:
     activity : ndarray, shape (days, reps, kinds)
         Counts that hang on no opportunity.
     intensity : ndarray, shape (days, reps)
-        Mean number of opportunities created, given activities and shocks.
+        Mean number of opportunities that are created without a lead, given activities and shocks.
+    lead_intensity : ndarray, shape (days, reps)
+        The same of leads; zero where there are none.
     shocks : dict
         Realised monthly shocks by model.
     """
@@ -143,8 +97,9 @@ class Records:
     people: People
     activity: Ints
     intensity: Floats
+    lead_intensity: Floats
     deals: Deals
-    dry_leads: DryLeads
+    leads: LeadRows
     shocks: dict[str, Floats]
 
 
@@ -153,87 +108,28 @@ def simulate(spec: WorldSpec) -> Records:
     stream = streams(spec.seed)
     clock = make_clock(spec)
     people = make_people(spec, clock)
-    activity = _activities(spec, clock, people, stream)
+    activity = activities(spec, clock, people, stream)
     rate, shocks = _log_rates(spec, clock, stream)
-    intensity = _creation_intensity(spec, clock, people, rate["creation"], activity)
-    counts = _creations(spec, clock, intensity, stream)
-    deals = _deals(spec, clock, people, rate, counts, intensity, stream)
-    dry = _dry_leads(spec, clock, people, intensity, stream)
-    return Records(clock, people, activity, intensity, deals, dry, shocks)
-
-
-def make_clock(spec: WorldSpec) -> Clock:
-    """Lay out the days: three whole weeks before the first day, and a curtain after the last."""
-    first = np.datetime64(spec.first_day, "D")
-    start = first - (first.astype(np.int64) + 3) % 7 - 7 * LEAD_IN_WEEKS
-    last = int((np.datetime64(spec.last_day, "D") - start).astype(np.int64))
-    end = last + spec.horizon_days
-    days = start + np.arange(end + CURTAIN + 1)
-    months = days.astype("datetime64[M]")
-    number = months.astype(np.int64)
-    next_quarter = (3 * (number // 3 + 1)).astype("datetime64[M]").astype("datetime64[D]")
-    left = (next_quarter - days).astype(np.int64) - 1
-    return Clock(
-        days=days,
-        first=int((first - start).astype(np.int64)),
-        last=last,
-        end=end,
-        week=np.arange(days.size) // 7,
-        month=number - number[0],
-        month_of_year=number % 12,
-        quarter=number // 3 - number[0] // 3,
-        position=np.where(left < 10, 3, number % 3),
-        share=np.asarray(spec.truth.weekday)[np.arange(days.size) % 7],
-    )
-
-
-def make_people(spec: WorldSpec, clock: Clock) -> People:
-    """Spread hires, leavers and moves over the days."""
-    start = clock.days[0].astype("datetime64[D]")
-
-    def at(day: Any) -> int:
-        return int((np.datetime64(day, "D") - start).astype(np.int64))
-
-    # those without a date were hired two to five years ago
-    hired = clock.first - 730 - 53 * (np.arange(spec.n_reps) * 7 % 20)
-    left = np.full(spec.n_reps, NEVER)
-    team = np.repeat(np.arange(len(spec.teams)), [size for _, size in spec.teams])
-    teams = np.tile(team, (clock.days.size, 1))
-    for rep, day in spec.hired:
-        hired[rep] = at(day)
-    for rep, day in spec.left:
-        left[rep] = at(day)
-    for rep, name, day in spec.moved:
-        teams[max(at(day), 0) :, rep] = spec.team_names.index(name)
-    tenure = np.arange(clock.days.size)[:, None] - hired
-    employed = (tenure >= 0) & (np.arange(clock.days.size)[:, None] < left)
-    return People(employed, teams, tenure, hired, left)
-
-
-def ar1(rng: np.random.Generator, n: int, sd: float, rho: float, shape: tuple[int, ...] = ()) -> Floats:
-    """Draw a stationary AR(1) with standard deviation ``sd``, shape ``(n, *shape)``."""
-    x = sd * rng.standard_normal((n, *shape))
-    for t in range(1, n):
-        x[t] = rho * x[t - 1] + np.sqrt(1.0 - rho**2) * x[t]
-    return np.asarray(x)
-
-
-def _activities(spec: WorldSpec, clock: Clock, people: People, stream: Stream) -> Ints:
+    leads, lead_intensity = _leads(spec, clock, people, rate, activity, stream)
     true = spec.truth.activity
-    shape = (spec.n_reps, len(KINDS))
-    wander = ar1(stream("wander"), clock.weeks, true.wander_sd, true.wander_rho, shape)
-    frailty = stream("activity_week").gamma(true.dispersion, 1.0 / true.dispersion, (clock.weeks, *shape))
-    weekly = frailty * np.exp(np.asarray(true.level) + np.asarray(true.rep).T + wander)
-    mean = (clock.share[:, None] * people.employed)[:, :, None] * weekly[clock.week]
-    return np.asarray(stream("activity").poisson(mean), dtype=np.int64)
+    drive = _drive(spec, clock, people, activity, true.beta, true.between)
+    intensity = _intensity(clock, people, spec.truth.creation, rate["creation"] + drive)
+    counts = _counts(clock, intensity, spec.truth.creation.dispersion, stream, "creation")
+    counts[: clock.first] = 0
+    deals = _deals(spec, clock, people, rate, counts, leads, stream)
+    return Records(clock, people, activity, intensity, lead_intensity, deals, leads, shocks)
 
 
 def _log_rates(spec: WorldSpec, clock: Clock, stream: Stream) -> tuple[dict[str, Floats], dict[str, Floats]]:
-    """What creation, win and loss have in common, shape (days, reps), and the monthly shocks."""
+    """What all rates have in common, shape (days, reps), and the monthly shocks, by model."""
     months, quarters = int(clock.month[-1]) + 1, int(clock.quarter[-1]) + 1
     rates: dict[str, Floats] = {}
     shocks: dict[str, Floats] = {}
     models: dict[str, Rate] = {n: getattr(spec.truth, n) for n in ("creation", "win", "loss")}
+    if spec.truth.leads is not None:
+        true_leads = spec.truth.leads
+        models["lead"] = true_leads.arrival
+        models |= {"convert": true_leads.convert, "disqualify": true_leads.disqualify}
     for name, true in models.items():
         shocks[name] = ar1(stream(f"{name}_shock"), months, true.shock_sd, true.shock_rho)
         own = true.rep_quarter_sd * stream(f"{name}_quarter").standard_normal((quarters, spec.n_reps))
@@ -244,55 +140,69 @@ def _log_rates(spec: WorldSpec, clock: Clock, stream: Stream) -> tuple[dict[str,
 
 def _market(spec: WorldSpec, clock: Clock, model: str) -> Floats:
     shock = spec.truth.market_shock
-    if shock is None:
+    part = {"lead": "creation"}.get(model, model)
+    if shock is None or not hasattr(shock, part):
         return np.zeros(clock.days.size)
     since = clock.days.astype("datetime64[M]") - np.datetime64(shock.first, "M")
     inside = (since.astype(np.int64) >= 0) & (since.astype(np.int64) < shock.months)
-    return np.where(inside, float(getattr(shock, model)), 0.0)
+    return np.where(inside, float(getattr(shock, part)), 0.0)
 
 
-def activity_deviation(clock: Clock, people: People, activity: Ints) -> Floats:
-    """Each rep's activity of late, against the rep's usual, shape (weeks, reps, kinds).
-
-    ``log(1 + abar)``, abar the mean weekly count over the three weeks before, less its mean over the
-    rep's weeks until the last day; 0 where the rep has hardly worked in those weeks.
-    """
-    weeks = clock.weeks
-    starts = np.arange(0, clock.days.size, 7)
-    count = np.add.reduceat(activity, starts, axis=0).astype(float)
-    worked = np.add.reduceat(clock.share[:, None] * people.employed, starts, axis=0)
-    lagged, exposed = np.zeros_like(count), np.zeros_like(worked)
-    for lag in range(1, LEAD_IN_WEEKS + 1):
-        lagged[lag:] += count[: weeks - lag]
-        exposed[lag:] += worked[: weeks - lag]
-    defined = (exposed >= 0.5) & (worked > 0.0)
-    x = np.log1p(lagged / np.maximum(exposed, 0.5)[:, :, None])
-    week = np.arange(weeks)
-    seen = (defined & (week >= LEAD_IN_WEEKS)[:, None] & (week <= clock.last // 7)[:, None])[:, :, None]
-    mean = (x * seen).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
-    return np.asarray(np.where(defined[:, :, None], x - mean, 0.0))
-
-
-def _creation_intensity(
-    spec: WorldSpec, clock: Clock, people: People, log_rate: Floats, activity: Ints
+def _drive(
+    spec: WorldSpec,
+    clock: Clock,
+    people: People,
+    activity: Ints,
+    beta: tuple[float, ...],
+    between: tuple[float, ...],
 ) -> Floats:
-    true = spec.truth.creation
+    """What activity adds to a log rate, shape (days, reps)."""
+    if not spec.activity_effects:
+        return np.zeros((clock.days.size, spec.n_reps))
+    own = activity_deviation(clock, people, activity) @ np.asarray(beta)
+    usual = usual_activity(clock, people, activity) @ np.asarray(between)
+    return np.asarray((own + usual)[clock.week])
+
+
+def _intensity(clock: Clock, people: People, true: Creation, log_rate: Floats) -> Floats:
     band = np.searchsorted(TENURE_BANDS, people.tenure, side="right")
     eta = log_rate + np.asarray(true.team)[people.team] + np.asarray(true.tenure)[band]
-    eta += np.asarray(true.season)[clock.month_of_year][:, None]
-    if spec.activity_effects:
-        beta = np.asarray(spec.truth.activity.beta)
-        eta += (activity_deviation(clock, people, activity) @ beta)[clock.week]
+    eta = eta + np.asarray(true.season)[clock.month_of_year][:, None]
     return np.asarray(clock.share[:, None] * people.employed * np.exp(eta))
 
 
-def _creations(spec: WorldSpec, clock: Clock, intensity: Floats, stream: Stream) -> Ints:
+def _counts(clock: Clock, intensity: Floats, phi: float, stream: Stream, name: str) -> Ints:
     """Counts per day and rep: Poisson given a Gamma factor of the week, so NegBinomial by week."""
-    phi = spec.truth.creation.dispersion
-    frailty = stream("creation_week").gamma(phi, 1.0 / phi, (clock.weeks, spec.n_reps))
-    counts = np.asarray(stream("creation").poisson(frailty[clock.week] * intensity), dtype=np.int64)
-    counts[: clock.first] = 0
-    return counts
+    frailty = stream(f"{name}_week").gamma(phi, 1.0 / phi, (clock.weeks, intensity.shape[1]))
+    return np.asarray(stream(name).poisson(frailty[clock.week] * intensity), dtype=np.int64)
+
+
+def _leads(
+    spec: WorldSpec, clock: Clock, people: People, rate: dict[str, Floats], activity: Ints, stream: Stream
+) -> tuple[LeadRows, Floats]:
+    """Leads from the first day of the clock on, with what becomes of them, and their intensity."""
+    true = spec.truth.leads
+    if true is None:
+        none = np.empty(0, dtype=np.int64)
+        return LeadRows(*(none,) * 7, np.empty((0, 1))), np.zeros((clock.days.size, spec.n_reps))
+    drive = _drive(spec, clock, people, activity, true.beta, true.between)
+    intensity = _intensity(clock, people, true.arrival, rate["lead"] + drive)
+    counts = _counts(clock, intensity, true.arrival.dispersion, stream, "lead")
+    created, rep = _rows(counts)
+    u = stream("lead_fate").random((created.size, 5))
+    segment = _choose(np.asarray(spec.truth.mix)[people.team[created, rep]], u[:, 0])
+    heir, handed = heirs(people, rep, created, u[:, 1])
+    row = (created, rep, heir, handed, segment, np.zeros(created.size, dtype=bool))
+    rates = rate["convert"], rate["disqualify"]
+    closed, cause = fates(clock, (true.convert, true.disqualify), rates, LEAD_BANDS, row, u[:, 2:4])
+    return LeadRows(created, rep, heir, handed, segment, closed, cause, u[:, 4:]), intensity
+
+
+def _rows(counts: Ints) -> tuple[Ints, Ints]:
+    """Day and rep of every single one that is counted, in the order of days."""
+    day, rep = np.nonzero(counts)
+    repeat = counts[day, rep]
+    return np.repeat(day, repeat), np.repeat(rep, repeat)
 
 
 def _deals(
@@ -301,86 +211,36 @@ def _deals(
     people: People,
     rate: dict[str, Floats],
     counts: Ints,
-    intensity: Floats,
+    leads: LeadRows,
     stream: Stream,
 ) -> Deals:
-    day, rep = np.nonzero(counts)
-    repeat = counts[day, rep]
-    created, rep = np.repeat(day, repeat), np.repeat(rep, repeat)
+    created, rep = _rows(counts)
+    lead = np.flatnonzero((leads.cause == 1) & (leads.closed >= clock.first))
+    day = leads.closed[lead]
+    owner = np.where(day >= leads.handed[lead], leads.heir[lead], leads.rep[lead])
+    # by day, those without a lead first: a longer horizon only adds at the end
+    order = np.argsort(np.concatenate([created, day]), kind="stable")
+    lead = np.concatenate([np.full(created.size, -1), lead])[order]
+    created, rep = np.concatenate([created, day])[order], np.concatenate([rep, owner])[order]
     u = stream("deal").random((created.size, 12))
     z = stream("deal_normal").standard_normal((created.size, 3))
     segment = _choose(np.asarray(spec.truth.mix)[people.team[created, rep]], u[:, 0])
-    heir, handed = _heirs(people, rep, created, u[:, 1])
+    of_lead = lead >= 0
+    segment[of_lead] = leads.segment[lead[of_lead]]
+    u[of_lead, 8] = leads.uniform[lead[of_lead], 0]  # the source is the lead's
+    heir, handed = heirs(people, rep, created, u[:, 1])
     dead = u[:, 2] < spec.truth.dead_share
-    closed, cause = _fates(spec, clock, rate, (created, rep, heir, handed, segment, dead), u[:, 3:5])
+    row, rates = (created, rep, heir, handed, segment, dead), (rate["win"], rate["loss"])
+    closed, cause = fates(clock, (spec.truth.win, spec.truth.loss), rates, AGE_BANDS, row, u[:, 3:5])
     amount, quote, cost = _money(spec, segment, rep, z, u[:, 5])
-    lead_day = _lead_days(spec, clock, intensity, created, rep, stream("lead"))
     known = u[:, 6] < spec.truth.value.known_share
-    fate = (dead, closed, cause, lead_day)
-    return Deals(created, rep, heir, handed, segment, *fate, amount, quote, known, cost, u[:, 7:])
+    return Deals(*row, closed, cause, lead, amount, quote, known, cost, u[:, 7:])
 
 
 def _choose(shares: Floats, u: Floats) -> Ints:
     """Pick a column by cumulative shares, row by row."""
     edges = np.cumsum(shares, axis=1)[:, :-1]
     return np.asarray((u[:, None] >= edges).sum(axis=1))
-
-
-def _heirs(people: People, rep: Ints, created: Ints, u: Floats) -> tuple[Ints, Ints]:
-    """Who takes a leaver's deals over: a colleague of the team who stays, else anyone who stays."""
-    heir, handed = rep.copy(), people.left[rep]
-    for gone in np.flatnonzero(people.left < people.employed.shape[0]):
-        day = max(int(people.left[gone]), 0)
-        stays = people.employed[day] & (people.left == NEVER)
-        mates = np.flatnonzero(stays & (people.team[day] == people.team[day, gone]))
-        pool = mates if mates.size else np.flatnonzero(stays)
-        mine = rep == gone
-        if pool.size:
-            heir[mine] = pool[(u[mine] * pool.size).astype(np.int64)]
-    return heir, np.where(heir == rep, NEVER, handed)
-
-
-def _fates(
-    spec: WorldSpec,
-    clock: Clock,
-    rate: dict[str, Floats],
-    deal: tuple[Ints, Ints, Ints, Ints, Ints, Bools],
-    u: Floats,
-) -> tuple[Ints, Ints]:
-    """Close every deal by competing hazards, age by age; return the day and the cause (1 won, 2 lost).
-
-    A deal closes on the day on which its cumulative hazard passes an Exponential(1) draw; its cause
-    is drawn by that day's hazards. The day of creation counts half.
-    """
-    created, rep, heir, handed, segment, dead = deal
-    win, loss = (_daily_hazard(clock, rate[n], getattr(spec.truth, n)) for n in ("win", "loss"))
-    by_segment = [np.exp(np.asarray(c.segment))[segment] for c in (spec.truth.win, spec.truth.loss)]
-    threshold = -np.log1p(-u[:, 0])
-    total = np.zeros(created.size)
-    closed, cause = np.full(created.size, NEVER), np.zeros(created.size, dtype=np.int64)
-    alive = np.flatnonzero(~dead)
-    for age in range(clock.days.size):
-        alive = alive[created[alive] + age < clock.days.size]
-        if not alive.size:
-            break
-        day = created[alive] + age
-        owner = np.where(day >= handed[alive], heir[alive], rep[alive])
-        band = int(np.searchsorted(AGE_BANDS, age))
-        half = 0.5 if age == 0 else 1.0
-        h_win = half * np.exp(spec.truth.win.age[band]) * win[day, owner] * by_segment[0][alive]
-        h_loss = half * np.exp(spec.truth.loss.age[band]) * loss[day, owner] * by_segment[1][alive]
-        total[alive] += h_win + h_loss
-        done = total[alive] >= threshold[alive]
-        hit = alive[done]
-        closed[hit] = day[done]
-        cause[hit] = np.where(u[hit, 1] * (h_win + h_loss)[done] < h_win[done], 1, 2)
-        alive = alive[~done]
-    return closed, cause
-
-
-def _daily_hazard(clock: Clock, log_rate: Floats, true: Cause) -> Floats:
-    position = np.asarray(true.position)[clock.position]
-    return np.asarray(7.0 * clock.share[:, None] * np.exp(log_rate + position[:, None]))
 
 
 def _money(spec: WorldSpec, segment: Ints, rep: Ints, z: Floats, u: Floats) -> tuple[Floats, Floats, Floats]:
@@ -392,57 +252,6 @@ def _money(spec: WorldSpec, segment: Ints, rep: Ints, z: Floats, u: Floats) -> t
     quote = np.maximum(np.round(amount * np.exp(-ratio), -1), 10.0)
     margin = np.clip(true.margin + true.margin_sd * z[:, 2], 0.05, 0.95)
     return amount, quote, np.round(amount * (1.0 - margin), 2)
-
-
-def lead_densities(spec: WorldSpec) -> tuple[Floats, Floats]:
-    """Probability of conversion and of disqualification by age in days, shape ``(LEAD_LIFE + 1,)``."""
-    band = np.minimum(np.searchsorted(LEAD_BANDS, np.arange(LEAD_LIFE + 1)), len(LEAD_BANDS) - 1)
-    inside = np.arange(LEAD_LIFE + 1) <= LEAD_BANDS[-1]
-    convert = np.asarray(spec.truth.leads.convert)[band] * inside
-    disqualify = np.asarray(spec.truth.leads.disqualify)[band]
-    total = convert + disqualify
-    total[0] *= 0.5  # a lead comes in at midday, so to say
-    before = np.concatenate([[0.0], np.cumsum(total)[:-1]])
-    closing = np.exp(-before) * -np.expm1(-total)
-    share = convert / (convert + disqualify)
-    return closing * share, closing * (1.0 - share)
-
-
-def _lead_days(
-    spec: WorldSpec, clock: Clock, intensity: Floats, created: Ints, rep: Ints, rng: np.random.Generator
-) -> Ints:
-    """Look back from an opportunity to the day its lead came in, or -1.
-
-    The lead's day is drawn in proportion to the rep's intensity on that day times the density of a
-    conversion after that many days: the reverse of leads that arrive and convert. Leads from before
-    the first day are not on record.
-    """
-    u = rng.random((created.size, 2))
-    density, _ = lead_densities(spec)
-    back = np.arange(LEAD_BANDS[-1] + 1)
-    day = created[:, None] - back
-    weight = np.where(day >= 0, intensity[np.maximum(day, 0), rep[:, None]], 0.0) * density[: back.size]
-    edges = np.cumsum(weight, axis=1)
-    chosen = created - (edges < u[:, 1:] * edges[:, -1:]).sum(axis=1)
-    from_lead = (u[:, 0] < spec.truth.leads.share) & (chosen >= clock.first)
-    return np.where(from_lead, chosen, -1)
-
-
-def _dry_leads(spec: WorldSpec, clock: Clock, people: People, intensity: Floats, stream: Stream) -> DryLeads:
-    convert, disqualify = lead_densities(spec)
-    odds = (1.0 - convert.sum()) / convert.sum()
-    mean = intensity * spec.truth.leads.share * odds
-    mean[: clock.first] = 0.0
-    counts = stream("dry_lead").poisson(mean)
-    day, rep = np.nonzero(counts)
-    repeat = counts[day, rep]
-    created, rep = np.repeat(day, repeat), np.repeat(rep, repeat)
-    u = stream("dry_lead_fate").random((created.size, 3))
-    segment = _choose(np.asarray(spec.truth.mix)[people.team[created, rep]], u[:, 0])
-    edges = np.cumsum(disqualify) / (1.0 - convert.sum())
-    age = np.searchsorted(edges, u[:, 1])
-    closed = np.where(age <= LEAD_LIFE, created + age, NEVER)
-    return DryLeads(created, rep, segment, closed, u[:, 2])
 
 
 def segment_names(codes: Ints) -> NDArray[np.object_]:

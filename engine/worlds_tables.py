@@ -8,18 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from quotacast.engine.worlds_records import (
-    LEAD_IN_WEEKS,
-    NEVER,
-    Bools,
-    Clock,
-    Deals,
-    Floats,
-    Ints,
-    Records,
-    segment_names,
-    streams,
-)
+from quotacast.engine.worlds_clock import LAG_WEEKS, NEVER, Bools, Clock, Floats, Ints, streams
+from quotacast.engine.worlds_records import Deals, LeadRows, Records, segment_names
 from quotacast.engine.worlds_truth import KINDS, WorldSpec
 
 STAGES = ("Qualification", "Demo", "Proposal", "Negotiation")
@@ -88,12 +78,8 @@ def _source(u: Floats) -> Objects:
     return np.asarray(SOURCES, dtype=object)[np.searchsorted(SOURCE_EDGES, u)]
 
 
-def _lead_names(deals: Deals) -> Objects:
-    """Lead ids of opportunities, None without a lead; numbered in the order of opportunities."""
-    with_lead = deals.lead_day >= 0
-    out = np.full(deals.created.size, None, dtype=object)
-    out[with_lead] = _ids("lc", int(with_lead.sum()), 5)
-    return out
+def _lead_names(leads: LeadRows) -> Objects:
+    return _ids("l", leads.created.size, 5)
 
 
 def _opportunities(
@@ -123,12 +109,20 @@ def _opportunities(
             "stage": latest["stage"].to_numpy(dtype=object),
             "expected_close_on": _dates(clock, latest["expected"].fillna(0).to_numpy(dtype=np.int64)),
             "cost": np.where(won, deals.cost, np.nan),
-            "lead_id": _lead_names(deals),
+            "lead_id": np.where(deals.lead >= 0, _of_leads(records), NOTHING),
             "term_months": np.where(won, TERMS[(u[:, 2] * 3).astype(int)], np.nan),
             "delivery_hours": np.where(won, np.ceil(deals.amount / VALUE_PER_HOUR), np.nan),
         }
     )
     return frame[deals.created <= cut].reset_index(drop=True)
+
+
+def _of_leads(records: Records) -> Objects:
+    """Lead ids of opportunities; of any lead where there is none."""
+    names = _lead_names(records.leads)
+    return (
+        names[records.deals.lead] if names.size else np.full(records.deals.created.size, None, dtype=object)
+    )
 
 
 def _customers(deals: Deals) -> tuple[Objects, Bools]:
@@ -210,35 +204,34 @@ def _stage_table(spec: WorldSpec, clock: Clock, rows: pd.DataFrame) -> pd.DataFr
 
 
 def _leads(spec: WorldSpec, records: Records, cut: int, names: Objects) -> pd.DataFrame:
-    deals, dry, clock = records.deals, records.dry_leads, records.clock
-    wet = np.flatnonzero(deals.lead_day >= 0)
-    n_dry = dry.created.size
-    created = np.concatenate([deals.lead_day[wet], dry.created])
-    closed = np.concatenate([deals.created[wet], dry.closed])
-    converts = np.arange(created.size) < wet.size
-    known = closed <= cut
-    source = _source(np.concatenate([deals.uniform[wet, 1], dry.uniform]))
+    """Leads that came in by the cut and were still open on the first day or came later."""
+    leads, deals, clock = records.leads, records.deals, records.clock
+    known = leads.closed <= cut
+    of_lead = np.flatnonzero(deals.lead >= 0)
+    deal = np.full(leads.created.size, None, dtype=object)
+    deal[deals.lead[of_lead]] = names[of_lead]
+    status = np.where(known, np.where(leads.cause == 1, "converted", "disqualified"), "open")
+    owner = np.where(np.where(known, leads.closed, cut) >= leads.handed, leads.heir, leads.rep)
     frame = pd.DataFrame(
         {
-            "lead_id": np.concatenate([_lead_names(deals)[wet], _ids("ld", n_dry, 5)]),
-            "created_on": _dates(clock, created),
-            "status": np.where(known, np.where(converts, "converted", "disqualified"), "open").astype(object),
-            "closed_on": _dates(clock, closed, known),
-            "rep_id": _names(spec, np.concatenate([deals.rep[wet], dry.rep])),
-            "source": source,
-            "segment": segment_names(np.concatenate([deals.segment[wet], dry.segment])),
-            "opportunity_id": np.where(
-                known & converts, np.concatenate([names[wet], np.full(n_dry, None)]), NOTHING
-            ),
+            "lead_id": _lead_names(leads),
+            "created_on": _dates(clock, leads.created),
+            "status": status.astype(object),
+            "closed_on": _dates(clock, leads.closed, known),
+            "rep_id": _names(spec, owner),
+            "source": _source(leads.uniform[:, 0]),
+            "segment": segment_names(leads.segment),
+            "opportunity_id": np.where(known, deal, NOTHING),
         }
     )
-    frame = frame.loc[created <= cut]
-    return frame.sort_values(["created_on", "lead_id"], kind="stable", ignore_index=True)
+    shown = (leads.created <= cut) & (leads.closed >= clock.first)
+    return frame.loc[shown].reset_index(drop=True)
 
 
 def _activities(spec: WorldSpec, records: Records, cut: int, stages: pd.DataFrame) -> pd.DataFrame:
     """Counts per day, rep and kind; apart from them those that hang on a lead or an opportunity."""
     counts = records.activity[: cut + 1].copy()
+    counts[: records.clock.shown] = 0
     touch = _lead_touches(records, counts, cut)
     day, rep, kind = np.nonzero(counts)
     own = stages[stages["order"] < len(STAGES)]
@@ -269,20 +262,17 @@ def _activities(spec: WorldSpec, records: Records, cut: int, stages: pd.DataFram
 
 def _lead_touches(records: Records, counts: Ints, cut: int) -> dict[str, Any]:
     """Take, for every lead, one `lead_contact` of its rep from the days before; ``counts`` shrink."""
-    deals, dry = records.deals, records.dry_leads
-    wet = np.flatnonzero(deals.lead_day >= 0)
-    lead = np.concatenate([_lead_names(deals)[wet], _ids("ld", dry.created.size, 5)])
-    created = np.concatenate([deals.lead_day[wet], dry.created])
-    rep = np.concatenate([deals.rep[wet], dry.rep])
-    contact = KINDS.index("lead_contact")
+    leads, first = records.leads, records.clock.first
+    names, contact = _lead_names(leads), KINDS.index("lead_contact")
     taken: list[tuple[str, int, int]] = []
-    for i in np.flatnonzero(created <= cut):
-        who, day = rep[i], created[i]
-        found = np.flatnonzero(counts[max(day - 7 * LEAD_IN_WEEKS, 0) : day, who, contact])
+    for i in np.flatnonzero((leads.created <= cut) & (leads.closed >= first)):
+        who, day = leads.rep[i], leads.created[i]
+        begin = max(day - 7 * LAG_WEEKS, 0)
+        found = np.flatnonzero(counts[begin:day, who, contact])
         if found.size:
-            at = max(day - 7 * LEAD_IN_WEEKS, 0) + int(found[-1])
+            at = begin + int(found[-1])
             counts[at, who, contact] -= 1
-            taken.append((str(lead[i]), at, int(who)))
+            taken.append((str(names[i]), at, int(who)))
     return {
         "kind": "lead_contact",
         "day": np.asarray([t[1] for t in taken], dtype=np.int64),

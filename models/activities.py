@@ -72,7 +72,8 @@ class Log:
 
     def totals(self, chosen: Bools) -> Floats:
         """Number of activities by kind among the chosen rows, shape (kinds,)."""
-        return np.bincount(self.kind[chosen], self.count[chosen], minlength=len(self.kinds))
+        found = np.bincount(self.kind[chosen], self.count[chosen], minlength=len(self.kinds))
+        return np.asarray(found, dtype=float)
 
     def events(self, kind: str) -> Events:
         """All activities of a kind."""
@@ -222,7 +223,8 @@ def _cells(rep: Ints, since: Ints, count: Floats, shape: tuple[int, int]) -> Flo
     """Counts per rep and week of events that lie ``since`` days after the first of the weeks."""
     inside = (rep >= 0) & (since >= 0) & (since < 7 * shape[1])
     at = rep[inside] * shape[1] + since[inside] // 7
-    return np.bincount(at, count[inside], minlength=shape[0] * shape[1]).reshape(shape)
+    found = np.bincount(at, count[inside], minlength=shape[0] * shape[1])
+    return np.asarray(found.reshape(shape), dtype=float)
 
 
 def _moves(history: History, people: Employment) -> list[tuple[Ints, Ints]]:

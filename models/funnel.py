@@ -59,7 +59,8 @@ class Prepared:
     deals : Episodes
         Every opportunity as of the as-of date, with codes ``rep``, ``segment``, ``amount``.
     notes : tuple of str
-        What must be said about the data: truncation, reps who fell silent, bases chosen.
+        What must be said about the data: truncation, reps who fell silent, bases chosen, and those of the
+        chain.
     chain : Chain
         What comes before the deal: activities and leads, as far as the data hold them.
     """
@@ -187,7 +188,7 @@ def prepare(history: History, calendar: Calendar) -> Prepared:
         direct,
         hazard_data(found, grid, LINKS["opportunity"].causes, sizes),
         value_data(history, quotes, row_codes, sizes, grid),
-        _notes(history, entry, people, quotes, segment),
+        (*_notes(history, entry, people, quotes, segment), *chain.notes),
         chain,
     )
 

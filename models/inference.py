@@ -14,9 +14,10 @@ where the non-centred form mixes slowly (Betancourt & Girolami 2013, arXiv:1312.
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,7 @@ def sample(
     with warnings.catch_warnings():
         # pytensor splits a kernel that would take too many arguments; the result is the same
         warnings.filterwarnings("ignore", message="Loop fusion failed")
-        compiled = _compiled(declaration, cells)
+        compiled = _compiled(_safe(declaration), cells)
     try:
         result = nutpie.sample(
             compiled,
@@ -118,9 +119,18 @@ def sample(
     except RuntimeError as error:
         raise FitError(f"model {declaration.name}: NUTS stopped: {error}") from error
     wanted = [t.name for t in declaration.terms] + list(declaration.hyperparameters())
-    trace = {name: np.asarray(result.posterior[name].values, dtype=float) for name in wanted}
+    trace = {name: np.asarray(result.posterior[_quoted(name)].values, dtype=float) for name in wanted}
     trace["diverging"] = np.asarray(result.sample_stats["diverging"].values, dtype=float)
     return trace
+
+
+def _quoted(name: str) -> str:
+    """An identifier for a name; kinds of activity come from the data and may hold anything."""
+    return re.sub(r"[^A-Za-z0-9_]", lambda found: f"_x{ord(found[0]):x}_", name)
+
+
+def _safe(declaration: Declaration) -> Declaration:
+    return replace(declaration, terms=tuple(replace(t, name=_quoted(t.name)) for t in declaration.terms))
 
 
 def diagnose(trace: Mapping[str, Floats], declaration: Declaration) -> dict[str, float | int | str | bool]:
@@ -299,7 +309,7 @@ def _levels(term: Term, shared: Mapping[str, Any], centred: bool) -> Any:
     import pytensor.tensor as pt
 
     mean = term.prior_mean
-    if term.kind == "level":
+    if term.kind == "level" or (term.kind == "slope" and term.lower is None):
         return pm.Normal(f"{term.name}_free", mean, term.scale, shape=1)
     if term.kind == "slope":
         return pm.TruncatedNormal(f"{term.name}_free", mean, term.scale, lower=term.lower, shape=1)

@@ -245,7 +245,8 @@ class Run:
     @property
     def models(self) -> tuple[str, ...]:
         """Names of the models that the data support."""
-        return self._prepared.models
+        names: tuple[str, ...] = self._prepared.models
+        return names
 
     @cached_property
     def funnel(self) -> Funnel:

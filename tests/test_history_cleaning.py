@@ -206,6 +206,26 @@ def test_deals_without_a_rep_belong_to_none(tmp_path: Path) -> None:
     assert (data.opportunities["rep_id"] == "(none)").sum() == 1
 
 
+def test_work_of_days_on_which_its_rep_was_not_there_is_reported(tmp_path: Path) -> None:
+    reps = [
+        {"rep_id": "ann", "team": "north", "hired_on": "2024-02-01", "left_on": ""},
+        {"rep_id": "bob", "team": "south", "hired_on": "", "left_on": "2024-05-01"},
+    ]
+    days = [("a1", "ann", "2024-01-31"), ("a2", "ann", "2024-02-01"), ("a3", "bob", "2024-01-02"),
+            ("a4", "bob", "2024-04-30"), ("a5", "bob", "2024-05-01"), ("a6", "", "2024-03-01")]  # fmt: skip
+    acts = [{"activity_id": i, "kind": "call", "done_on": day, "rep_id": rep} for i, rep, day in days]
+    leads = [
+        {"lead_id": "l1", "created_on": "2024-05-06", "status": "open", "closed_on": "", "rep_id": "bob"}
+    ]
+    data = history(tmp_path, reps=reps, activities=acts, leads=leads)
+    assert found(data, "before hiring", "activities").examples == ("a1",)
+    assert found(data, "after leaving", "activities").examples == ("a5",)
+    assert found(data, "after leaving", "leads").examples == ("l1",)
+    assert found(data, "missing rep", "activities").examples == ("a6",)
+    assert len(data.activities) == 6
+    assert not [f for f in data.findings if f.rule == "before hiring" and f.table == "leads"]
+
+
 def test_amounts_are_converted_at_the_rate_of_their_day(tmp_path: Path) -> None:
     rates = [
         {"currency": "usd", "valid_from": "2024-02-15", "rate": 0.5},

@@ -24,7 +24,7 @@ SMALL = Declaration("small", "poisson", (LEVEL, PUSH, IDLE))
 
 @cache
 def cells(n: int = 60, push: float = 0.12, idle: float = -0.3, phi: float = np.inf) -> Cells:
-    """Counts with a positive and a negative effect of two things that go together; a negative is impossible."""
+    """Counts with a positive and a negative (impossible) effect of two things that go together."""
     rng = np.random.default_rng(8)
     x = rng.multivariate_normal([0.1, -0.1], [[0.5, 0.38], [0.38, 0.4]], n)
     exposure = rng.gamma(3.0, 0.6, n)
@@ -86,6 +86,24 @@ def test_a_slope_that_the_data_push_below_its_bound_is_no_trouble() -> None:
 
 def _free(term: Term) -> Term:
     return Term(term.name, "slope", term.axis, 1, term.scale, term.reason, term.mean)
+
+
+def test_names_from_the_data_and_untruncated_slopes_are_no_trouble_for_nuts() -> None:
+    data = cells()
+    covariates = {"slope:demo, on-site/x%": data.covariates["push"], "between:é": data.covariates["idle"]}
+    names = tuple(covariates)
+    terms = (
+        Term(names[0], "slope", names[0], 1, 0.3, "for a test", (0.3,), lower=0.0),
+        Term(names[1], "slope", names[1], 1, 0.3, "for a test", (0.3,)),
+    )
+    declared = Declaration("odd", "poisson", (LEVEL, *terms))
+    odd = Cells(data.response, data.exposure, covariates=covariates)
+    exact = fit_nuts(declared, odd, draws=800, tune=500, chains=2, seed=4)
+    fast = fit_laplace(declared, odd, draws=4000)
+    for name in names:
+        a, b = exact.effects[name][:, 0], fast.effects[name][:, 0]
+        assert a.mean() == pytest.approx(b.mean(), abs=0.15 * b.std())
+        assert a.std() == pytest.approx(b.std(), rel=0.12)
 
 
 def test_many_cells_give_the_estimates_of_a_negative_binomial_glm() -> None:

@@ -37,6 +37,7 @@ def look(work: Cleaning, last: date) -> None:
         "A clean-up rather than decisions: the day is not the real one.",
     )
     _people(work)
+    _outside(work)
     _truncation(work)
 
 
@@ -99,6 +100,21 @@ def _people(work: Cleaning) -> None:
         names = ", ".join(sorted(set(owner[strange]))[:5])
         meaning = f"Not in the table reps, so without a team: {names}."
         work.report("rep not in reps", table, strange, "kept", meaning)
+
+
+def _outside(work: Cleaning) -> None:
+    """Rows of days on which their rep was not at work."""
+    spells = work["reps"].groupby("rep_id").agg(hired=("hired_on", "min"), left=("left_on", "max"))
+    if spells.empty:
+        return
+    for table, column in (("leads", "created_on"), ("activities", "done_on")):
+        day, owner = work[table][column], work[table]["rep_id"]
+        for rule, early, what in (
+            ("before hiring", day < pd.to_datetime(owner.map(spells["hired"])), "before the first"),
+            ("after leaving", day >= pd.to_datetime(owner.map(spells["left"])), "after the last"),
+        ):
+            meaning = f"Dated {what} day at work of their rep (table reps): left out of how many they were."
+            work.report(rule, table, early.to_numpy(dtype=bool), "kept", meaning)
 
 
 def _truncation(work: Cleaning) -> None:
