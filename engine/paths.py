@@ -128,7 +128,7 @@ class Paths:
         if measure in self.shares:
             of, share = self.shares[measure]
             opened, new = self.simulated(of, scope, period)
-            return share * opened, share * new
+            return np.asarray(share * opened), np.asarray(share * new)
         rows, steps = self.members(scope), self.steps.slice(period)
         if measure in self.payrolls:
             total = np.broadcast_to(self.payrolls[measure].sums(rows, steps), (self.draws,))

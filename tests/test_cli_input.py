@@ -265,8 +265,13 @@ LINES: dict[str, tuple[Change, str, tuple[str, ...]]] = {
     ),
     "metrics": (
         nothing,
-        "quotas {demo}/plan.toml --metric booking --metric activity:call",
-        ("--metric booking", "did you mean bookings?", "--metric activity:call", "cannot be answered yet"),
+        "quotas {demo}/plan.toml --metric booking --metric close_rat",
+        ("--metric booking", "did you mean bookings?", "--metric close_rat:"),
+    ),
+    "metrics that the data do not hold": (
+        nothing,
+        "forecast {demo}/plan.toml --metric activity:fax --metric bookings",
+        ("--metric activity:fax: cannot be answered", "table activities", "there are call, chat"),
     ),
     "kind of period": (
         nothing,
