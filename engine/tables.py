@@ -95,9 +95,8 @@ class Tables:
 
     def _arrivals(self) -> dict[str, Any]:
         grid, people, bins = self.grid, self.crew, self.bins
-        worked = at_work(people, self.drivers.absences, grid) * self._factor(
-            "opportunities_created", daily=True
-        )
+        worked = at_work(people, self.drivers.absences, grid)
+        worked *= self._factor("opportunities_created", daily=True)
         middle = bins.middle.astype(np.int64)
         return {
             "rep_key": self.effects.rep_keys("arrivals"),

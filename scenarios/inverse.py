@@ -93,7 +93,8 @@ class _Search:
 
     def paths(self, times: float, draws: int | None = SEARCH_DRAWS, **more: Any) -> Paths:
         """Futures with so many times the activity."""
-        return self.run.variant(self.drivers(times, **more), (self.wish.period,), draws)
+        wanted = None if draws is None else (self.wish.metric, self.wish.by)
+        return self.run.variant(self.drivers(times, **more), (self.wish.period,), draws, wanted)
 
     def values(self, paths: Paths) -> np.ndarray:
         """Draws of the metric to be reached."""
@@ -268,8 +269,8 @@ def _words(wish: Wish, rows: pd.DataFrame, summary: dict[str, Any]) -> str:
         text = f"{goal} is reached with {summary['p_now']:.0%} as things stand: no more {what}s are needed."
     elif summary["reached"]:
         text = (
-            f"{goal} is reached with {summary['p_then']:.0%} at {head['needed']:.1f} {what}s per rep and working "
-            f"day, {head['times'] - 1:+.0%} on the {head['per_day']:.1f} that are expected (odds now "
+            f"{goal} is reached with {summary['p_then']:.0%} at {head['needed']:.1f} {what}s per rep and "
+            f"working day, {head['times'] - 1:+.0%} on the {head['per_day']:.1f} that are expected (odds now "
             f"{summary['p_now']:.0%})."
         )
     else:
