@@ -68,7 +68,7 @@ def convert_leads(
     deal_segment,
     begins,  # (posterior,) odds that a conversion begins an opportunity
     begins_times,  # (reps, days) changed rate of creation
-    leads_created,  # (draws, reps, steps)
+    leads_created,  # (draws, reps, steps); empty where nobody asks for them, as the next ones
     leads_converted,
     leads_disqualified,
     lead_days,
@@ -84,6 +84,8 @@ def convert_leads(
     """
     reps, bins, segments = created_base.shape[1], bin_quarter.shape[0], segment_mix.shape[2]
     pieces, bands, leads_open = position.shape[0], age_win.shape[1], deal_rep.shape[0]
+    keep_created, keep_converted = leads_created.shape[0] > 0, leads_converted.shape[0] > 0
+    keep_disqualified, keep_days = leads_disqualified.shape[0] > 0, lead_days.shape[0] > 0
     rate_win, rate_loss = np.empty(bands * pieces), np.empty(bands * pieces)
     begin, end, cell = spell[0], spell[1], spell[2]
     before, risk = span[0], span[1]
@@ -128,7 +130,8 @@ def convert_leads(
                         start = low
                         for day in range(low + 1, high):
                             start += at_work[r, day] < target
-                        leads_created[d, r, step_of_day[start]] += 1
+                        if keep_created:
+                            leads_created[d, r, step_of_day[start]] += 1
                         u = unit(stream, draw + _SEGMENT)
                         s = 0
                         for j in range(segments - 1):
@@ -154,10 +157,13 @@ def convert_leads(
                         continue
                     step = step_of_day[day]
                     if not win:
-                        leads_disqualified[d, r, step] += 1
+                        if keep_disqualified:
+                            leads_disqualified[d, r, step] += 1
                         continue
-                    leads_converted[d, r, step] += 1
-                    lead_days[d, r, step] += day - start
+                    if keep_converted:
+                        leads_converted[d, r, step] += 1
+                    if keep_days:
+                        lead_days[d, r, step] += day - start
                     wanted = begins[p] * begins_times[r, day]
                     copies = math.floor(wanted)
                     copies += unit(stream, draw + _YIELD) < wanted - copies
