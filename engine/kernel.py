@@ -246,7 +246,7 @@ def close_deals(
     margin,  # shares of the amount
     margin_shares,  # (bootstraps, segments, margins), none where margins are unknown
     margin_times,  # (reps, pieces)
-    # results
+    # results; empty where nobody asks for them
     created,  # (draws, reps, steps)
     won,  # (draws, reps, steps, components)
     lost,
@@ -271,7 +271,11 @@ def close_deals(
     begin, end, cell, piece = spell[0], spell[1], spell[2], spell[3]
     before, risk = span[0], span[1]
     days, rows = weights.shape[0], 1 if changed else 0
-    bootstraps, margins = margin_shares.shape[0], margin.shape[0]
+    bootstraps, margins = margin_shares.shape[0], margin.shape[0] * (margin_cents.shape[0] > 0)
+    keep_created, keep_won, keep_lost = created.shape[0] > 0, won.shape[0] > 0, lost.shape[0] > 0
+    keep_days, keep_cents = won_days.shape[0] > 0, won_cents.shape[0] > 0
+    money = keep_cents or margins > 0
+    closings = keep_won or keep_lost or keep_days or money
     for d in range(parameter.shape[0]):
         p = parameter[d]
         draw = _U(first_draw + d) * PER_DRAW
@@ -291,10 +295,11 @@ def close_deals(
             )
             for b in range(bins + 2):  # then come the deals that are open, and those that leads begin
                 is_open, is_begun = b == bins, b > bins
-                n = deal_at[r + 1] - deal_at[r]
                 if is_begun:
                     n = begun_at[d, r + 1] - begun_at[d, r]
-                elif not is_open:
+                elif is_open:
+                    n = deal_at[r + 1] - deal_at[r] if closings else 0
+                else:
                     low, high = bin_edges[b], bin_edges[b + 1]
                     worked = at_work[r, low]
                     exposure = at_work[r, high] - worked
@@ -338,7 +343,10 @@ def close_deals(
                             s = 0
                             for j in range(segments - 1):
                                 s += segment_mix[p, shares_of, j] < u
-                        created[d, owner, step_of_day[start]] += 1
+                        if keep_created:
+                            created[d, owner, step_of_day[start]] += 1
+                        if not closings:
+                            continue
                         band, log_amount = 0, math.nan
                         if quoted:
                             u = unit(stream, draw + _VALUE)
@@ -384,10 +392,15 @@ def close_deals(
                     step = step_of_day[day]
                     component = 0 if is_open else 1
                     if not win:
-                        lost[d, owner, step, component] += 1
+                        if keep_lost:
+                            lost[d, owner, step, component] += 1
                         continue
-                    won[d, owner, step, component] += 1
-                    won_days[d, owner, step, component] += day - start
+                    if keep_won:
+                        won[d, owner, step, component] += 1
+                    if keep_days:
+                        won_days[d, owner, step, component] += day - start
+                    if not money:
+                        continue
                     if zero_share[p] > 0.0 and unit(stream, draw + _ZERO) < zero_share[p]:
                         continue
                     if math.isnan(log_amount):
@@ -408,7 +421,8 @@ def close_deals(
                     if changed:
                         amount *= value_times[r, piece_of_day[day]]
                     cents = math.floor(min(amount, largest) * 100.0 + 0.5)
-                    won_cents[d, owner, step, component] += cents
+                    if keep_cents:
+                        won_cents[d, owner, step, component] += cents
                     if margins > 0:
                         u = unit(stream, draw + _MARGIN)
                         some = margin_shares[p % bootstraps, s]

@@ -36,14 +36,26 @@ def count_many(u, mean, phi):
     p = math.exp(-spread)
     total, n, grown = p, 0, phi * ratio
     while u > total:
-        if n == _INVERSE.shape[0]:
+        if n + 4 > _INVERSE.shape[0]:
             return count(u, mean, phi)
-        p *= grown * _INVERSE[n]
-        grown += ratio
-        n += 1
-        total += p
-        if p < 1e-18 and n > mean:
-            break
+        # four at a time: products of ratios do not wait for each other
+        a = grown * _INVERSE[n]
+        b = a * ((grown + ratio) * _INVERSE[n + 1])
+        c = (grown + 2.0 * ratio) * _INVERSE[n + 2]
+        d = c * ((grown + 3.0 * ratio) * _INVERSE[n + 3])
+        four = p * ((a + b) + b * (c + d))
+        if u <= total + four:
+            n += 1
+            n += u > total + p * a
+            n += u > total + p * (a + b)
+            n += u > total + p * (a + b + b * c)
+            return n
+        if four < 1e-18 and n > mean:
+            return n
+        p *= b * d
+        total += four
+        grown += 4.0 * ratio
+        n += 4
     return n
 
 

@@ -85,7 +85,7 @@ def convert_leads(
     deal_segment,
     begins,  # (posterior,) odds that a conversion begins an opportunity
     begins_times,  # (reps, days) changed rate of creation
-    leads_created,  # (draws, reps, steps)
+    leads_created,  # (draws, reps, steps); empty where nobody asks for them, as the next ones
     leads_converted,
     leads_disqualified,
     lead_days,
@@ -104,6 +104,8 @@ def convert_leads(
     reps, bins, segments = created_base.shape[1], bin_quarter.shape[0], segment_mix.shape[2]
     pieces, bands, leads_open = position.shape[0], age_win.shape[1], deal_rep.shape[0]
     days = step_of_day.shape[0]
+    keep_created, keep_converted = leads_created.shape[0] > 0, leads_converted.shape[0] > 0
+    keep_disqualified, keep_days = leads_disqualified.shape[0] > 0, lead_days.shape[0] > 0
     rate_win, rate_loss = np.empty(bands * pieces), np.empty(bands * pieces)
     begin, end, cell = spell[0], spell[1], spell[2]
     before, risk = span[0], span[1]
@@ -156,7 +158,8 @@ def convert_leads(
                             start += at_work[r, day] < target
                         if start < joined[d, r] or start >= gone[d, r]:
                             continue  # thinned: nobody was there
-                        leads_created[d, seat[r], step_of_day[start]] += 1
+                        if keep_created:
+                            leads_created[d, seat[r], step_of_day[start]] += 1
                         u = unit(stream, draw + _SEGMENT)
                         s = 0
                         for j in range(segments - 1):
@@ -184,10 +187,13 @@ def convert_leads(
                     if day >= gone[d, r]:
                         owner = heir[d, r, int(unit(mix(stream ^ HEIR), draw) * heir.shape[2])]
                     if not win:
-                        leads_disqualified[d, owner, step] += 1
+                        if keep_disqualified:
+                            leads_disqualified[d, owner, step] += 1
                         continue
-                    leads_converted[d, owner, step] += 1
-                    lead_days[d, owner, step] += day - start
+                    if keep_converted:
+                        leads_converted[d, owner, step] += 1
+                    if keep_days:
+                        lead_days[d, owner, step] += day - start
                     wanted = begins[p] * begins_times[r, day]
                     copies = math.floor(wanted)
                     copies += unit(stream, draw + _YIELD) < wanted - copies

@@ -113,8 +113,6 @@ def run_columns(
         now = {name: array[: draws - first] for name, array in mine.items()}
         _run(tables, shared, first, now)
         found = {name: take(now[name]) for name in measures}
-        for name in set(now) - set(measures):
-            now[name].fill(0)
         plain.put(mine)
         return found
 
@@ -146,16 +144,18 @@ def run_blocks(tables: Tables, draws: int, block: int = BLOCK) -> dict[str, Any]
 
 
 def empty_results(tables: Tables, draws: int, measures: Collection[str]) -> dict[str, Any]:
-    """Zeroed arrays of the measures wanted, and of what is counted with them anyway."""
-    names = [m for m in measures_of(tables) if m in measures or not m.startswith(ACTIVITY)]
-    shape = (draws, tables.crew.seats, len(tables.steps))
-    return {
-        name: np.zeros(
-            shape + ((components(name),) if components(name) > 1 else ()),
-            dtype=np.int64 if name in WIDE else np.int32,
-        )
-        for name in names
-    }
+    """Zeroed arrays of the measures wanted, shape (draws, seats, steps[, components])."""
+    return {name: _zeros(name, draws, tables.crew.seats, len(tables.steps)) for name in measures}
+
+
+def _zeros(name: str, draws: int, seats: int, steps: int) -> Any:
+    shape = (draws, seats, steps) + ((components(name),) if components(name) > 1 else ())
+    return np.zeros(shape, dtype=np.int64 if name in WIDE else np.int32)
+
+
+def _counts(results: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Arrays of some measures, empty for those that nobody asks for."""
+    return {name: results[name] if name in results else _zeros(name, 0, 0, 0) for name in names}
 
 
 def _shared(tables: Tables, measures: Collection[str]) -> dict[str, dict[str, Any]]:
@@ -185,11 +185,10 @@ def _run(tables: Tables, shared: Mapping[str, dict[str, Any]], first: int, resul
     begun = _nothing_begun(draws, len(tables.crew.reps))
     if "leads" in shared:
         given = {k: v for k, v in tables.leads.fixed.items() if k not in _ONLY_SHARED}
-        counts = {name: results[name] for name in LEAD_MEASURES}
+        counts = _counts(results, LEAD_MEASURES)
         begun = kernel_leads.convert_leads(**shared["leads"], **given, **leads, **counts)
     if "deals" in shared:
-        counts = {m: a for m, a in results.items() if m not in LEAD_MEASURES and m not in counted}
-        counts.setdefault("margin_cents", np.zeros((1, 1, 1, 1), dtype=np.int64))
+        counts = _counts(results, [m for m in MEASURES if m not in LEAD_MEASURES])
         given = dict(zip(_BEGUN, begun, strict=True))
         kernel.close_deals(**shared["deals"], **tables.fixed, **block, **given, **counts)
 

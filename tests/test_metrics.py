@@ -19,6 +19,7 @@ from quotacast.engine.quota import METRIC_NAMES, Scope
 from quotacast.engine.selling import Costs
 from quotacast.engine.simulate import simulate
 from quotacast.engine.steps import Steps
+from quotacast.engine.worlds import draw_truth
 from quotacast.errors import PlanError
 from quotacast.models.funnel import Funnel, fit, prepare
 from quotacast.models.history.history import History
@@ -33,7 +34,9 @@ HIRES = Drivers(hires=(Hire("a+1", "a", date(2026, 3, 9)),), leaves=(Leave("r02"
 
 @pytest.fixture(scope="module")
 def fitted(small_world: Any, world_history: Any) -> tuple[History, Funnel]:
-    history = world_history(small_world(3, 4, date(2024, 6, 1), date(2025, 12, 10)))
+    truth = draw_truth(np.random.default_rng(3), 4, 2, leads=True)
+    world = small_world(3, 4, date(2024, 6, 1), date(2025, 12, 10), change=lambda _: truth)
+    history = world_history(world)
     return history, fit(prepare(history, CALENDAR), draws=200, fall_back=False)
 
 

@@ -41,7 +41,7 @@ YIELD = 0.7
 @cache
 def history() -> History:
     """Four reps in two teams; the as-of date cuts a month and a week."""
-    truth = draw_truth(np.random.default_rng(6), 4, 2)
+    truth = draw_truth(np.random.default_rng(6), 4, 2, leads=True)
     spec = WorldSpec(4, (("a", 2), ("b", 2)), date(2025, 1, 8), date(2025, 11, 19), 4, truth)
     with TemporaryDirectory() as scratch:
         write_world(make_world(spec), Path(scratch) / "world", plan=False)

@@ -44,7 +44,7 @@ BEYOND = ("shock_sd", "trend_sd", "rep_quarter_sd", "rep_sd", "team_sd")
 @cache
 def history(basis: str) -> History:
     """Five reps in two teams, one of whom moved; the as-of date cuts a month and a week."""
-    truth = draw_truth(np.random.default_rng(5), 5, 2)
+    truth = draw_truth(np.random.default_rng(5), 5, 2, leads=basis == "chain")
     spec = WorldSpec(
         5, (("a", 3), ("b", 2)), date(2025, 1, 8), date(2025, 11, 19), 4, truth,
         hired=((3, date(2025, 8, 11)),), moved=((1, "b", date(2025, 7, 9)),),
@@ -53,7 +53,7 @@ def history(basis: str) -> History:
         folder = Path(scratch) / "world"
         write_world(make_world(spec), folder, plan=False)
         if basis != "chain":
-            (folder / "crm" / "leads.csv").unlink()
+            (folder / "crm" / "leads.csv").unlink(missing_ok=True)
             (folder / "crm" / "activities.csv").unlink()
         if basis == "won":
             (folder / "crm" / "stages.csv").unlink()
