@@ -62,10 +62,11 @@ def small_world() -> Callable[..., World]:
         first_day: date = date(2024, 1, 1),
         last_day: date = date(2025, 12, 31),
         change: Callable[[Any], Any] = lambda truth: truth,
+        leads: bool = False,
         **more: Any,
     ) -> World:
         teams = (("a", n_reps - n_reps // 2), ("b", n_reps // 2))
-        truth = change(draw_truth(np.random.default_rng(seed), n_reps, len(teams)))
+        truth = change(draw_truth(np.random.default_rng(seed), n_reps, len(teams), leads=leads))
         spec = WorldSpec(n_reps, teams, first_day, last_day, seed, truth, activity_effects=False, **more)
         return make_world(spec)
 

@@ -19,7 +19,7 @@ from quotacast.engine.paths import Steps
 from quotacast.engine.simulate import run_blocks
 from quotacast.engine.tables import Tables
 from quotacast.errors import PlanError
-from quotacast.models.funnel import MODELS, Funnel, assemble, prepare
+from quotacast.models.funnel import Funnel, assemble, prepare
 from quotacast.models.history.history import History
 from quotacast.models.people import FAR, TENURED, Employment
 from quotacast.models.periods import Calendar
@@ -33,11 +33,12 @@ FIRST, LAST = int(day_number(AS_OF)) + 1, int(day_number(HORIZON))
 MANY = Turnover(40, 40 * 400.0)
 LEAVERS = People(leavers=True, backfill_days=30, keep_odds=0.6)
 LEVELS = {"created": -2.0, "won": -4.6, "lost": -4.1, "value": 8.7}
+LEVELS |= {"leads": -1.6, "converted": -3.6, "disqualified": -3.4}
 
 
 @pytest.fixture(scope="module")
 def history(small_world: Callable[..., Any], world_history: Callable[..., History]) -> History:
-    return world_history(small_world(11, 6))
+    return world_history(small_world(11, 6, leads=True))
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +47,10 @@ def funnel(history: History) -> Funnel:
     known, rng, posteriors = prepare(history, Calendar()), np.random.default_rng(8), {}
     for name, (declaration, _) in known.declared().items():
         effects = {t.name: rng.normal(0.0, 0.2, (2, t.size)) + t.prior_mean for t in declaration.terms}
-        effects["level"] = np.full((2, 1), LEVELS[name])
+        effects["level"] = np.full((2, 1), LEVELS.get(name, 0.2))
         hyper = {h: np.full(2, 0.3 if "_" not in h else 0.0) for h in declaration.hyperparameters()}
         posteriors[name] = Posterior(effects, hyper, {"method": "written"})
-    return assemble(known, {name: posteriors[name] for name in MODELS}, 3)
+    return assemble(known, posteriors, 3)
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +221,7 @@ def test_planned_leavers_do_not_leave_by_chance_and_have_no_backfill(tables: Cal
 def test_everything_with_leavers_has_its_closed_form_mean(tables: Callable[..., Tables]) -> None:
     """Creations only while somebody is there, ramps of followers, handed-over deals: all cells."""
     given = tables(Drivers(hires=(Hire("b+1", "b", date(2026, 3, 2)),), people=LEAVERS))
+    given.activity.models = ()  # or else every draw has activities, and so means, of its own
     few = given.departures.block(4, 2)
     assert ((few["gone"] < 366).sum(axis=1) > 0).all()
     given.departures.block = lambda first, draws: {  # type: ignore[method-assign]
@@ -312,26 +314,91 @@ def test_before_anyone_leaves_nothing_changes(tables: Callable[..., Tables]) -> 
             assert np.array_equal(base[name][d, :, :day], some[name][d, :, :day])
 
 
+def test_activities_and_leads_follow_the_people(tables: Callable[..., Tables]) -> None:
+    """Nobody calls, and no lead comes, while a seat is empty; a follower calls as somebody new."""
+    given = tables(Drivers(people=LEAVERS), daily=True)
+    drawn, stays = run_blocks(given, 60), given.departures.block(0, 60)
+    day, seats = np.arange(365), given.crew.seats
+    there = np.zeros((60, seats, 365), dtype=bool)
+    for r, seat in enumerate(given.crew.seat):
+        there[:, seat] |= (day >= stays["joined"][:, r, None]) & (day < stays["gone"][:, r, None])
+    assert (~there).mean() > 0.02
+    base = run_blocks(tables(Drivers(), daily=True), 60)
+    first = stays["gone"][:, :seats]
+    for name in ("activity:call", "leads_created"):
+        assert drawn[name][~there].sum() == 0, name
+        before = day < first[:, :, None]
+        assert np.array_equal(np.where(before, drawn[name], 0), np.where(before, base[name], 0)), name
+        after = there & (day >= first[:, :, None] + LEAVERS.backfill_days)
+        assert drawn[name][after].sum() > 100, name
+        assert not np.array_equal(drawn[name][after], base[name][after]), name
+
+
+def test_a_leavers_leads_and_what_they_begin_go_to_the_heirs(tables: Callable[..., Tables]) -> None:
+    """In a company whose opportunities all come from leads."""
+
+    def run(*leaves: Leave, keep_odds: float = 0.2) -> dict[str, Any]:
+        given = tables(Drivers(leaves=leaves, people=People(keep_odds=keep_odds)), daily=True)
+        given.activity.models = ()
+        given.fixed["at_work"][:] = 0.0
+        given.fixed |= {name: rows[:0] for name, rows in given.fixed.items() if name.startswith("deal_")}
+        return run_blocks(given, 200)
+
+    on, crew = date(2026, 3, 2), tables(Drivers()).crew
+    base, gone, at = run(), run(Leave("r01", on)), (on - date(2026, 1, 1)).days
+    r = crew.reps.index("r01")
+    mates = [s for s, team in enumerate(crew.teams) if team == crew.teams[r] and s != r]
+    for name in ("leads_created", "leads_converted", "lead_days", "created", "won", "lost"):
+        assert gone[name][:, r, at:].sum() == 0, name
+        assert np.array_equal(gone[name][:, r, :at], base[name][:, r, :at]), name
+    for name in ("leads_converted", "leads_disqualified", "lead_days", "created"):
+        more = gone[name][:, mates] - base[name][:, mates]
+        assert (more >= 0).all(), name
+        assert (more.sum(axis=(0, 2)) > 0).all(), name
+    # what an heir's lead begins was never in other hands, so it keeps its odds
+    early = Leave("r01", date(2026, 1, 2))
+    some, none = run(early), run(early, keep_odds=0.0)
+    never = some["created"][:, r].sum(axis=1) == 0
+    assert never.sum() > 100
+    assert np.array_equal(some["won"][never], none["won"][never])
+    assert (some["created"][never][:, mates] > base["created"][never][:, mates]).any()
+
+
 # -- absence ----------------------------------------------------------------------------------------------
+
+
+def means(given: Tables) -> dict[str, Any]:
+    """Mean arrivals by seat and day: of leads, and of opportunities that no lead begins."""
+    given.activity.models = ()
+    with_leads = expected_measures(given, 0, 2)["leads_created"]
+    given.leads.counts = None
+    alone = expected_measures(given, 0, 2)["created"]
+    return {"created": alone.mean(axis=0), "leads_created": with_leads.mean(axis=0)}
 
 
 def test_absence_scales_the_days_it_covers(tables: Callable[..., Tables]) -> None:
     first, last = date(2026, 3, 1), date(2026, 4, 30)
     half = Absence("r02", date(2026, 6, 1), None, 0.4)
     plan = Drivers(absences=(Absence("r01", first, last), half, replace(half, first=date(2026, 9, 1))))
-    base, away = (
-        expected_measures(tables(d, daily=True), 0, 2)["created"].mean(axis=0) for d in (Drivers(), plan)
-    )
-    day = np.array([date(2026, 1, 1) + timedelta(days=k) for k in range(base.shape[1])])
+    base, away = (means(tables(d, daily=True)) for d in (Drivers(), plan))
+    day = np.array([date(2026, 1, 1) + timedelta(days=k) for k in range(365)])
     r1, r2 = (tables(plan).crew.reps.index(rep) for rep in ("r01", "r02"))
-    share = np.ones_like(base)
+    share = np.ones_like(base["created"])
     share[r1, (day >= first) & (day <= last)] = 0.0
     share[r2, day >= date(2026, 6, 1)] *= 0.6
     share[r2, day >= date(2026, 9, 1)] *= 0.6
-    np.testing.assert_allclose(away, base * share, rtol=1e-10, atol=1e-12)
-    drawn = run_blocks(tables(plan, daily=True), 200)["created"].sum(axis=0)
-    assert drawn[r1][share[r1] == 0].sum() == 0
-    assert drawn[r2].sum() == pytest.approx(200 * away[r2].sum(), rel=0.1)
+    for name in ("created", "leads_created"):
+        np.testing.assert_allclose(away[name], base[name] * share, rtol=1e-10, atol=1e-12)
+    given = tables(plan, daily=True)
+    given.activity.models = ()
+    drawn = run_blocks(given, 200)
+    for name in ("leads_created", "activity:call"):
+        counts = drawn[name].sum(axis=0)
+        assert counts[r1][share[r1] == 0].sum() == 0
+        assert counts[r1][share[r1] == 1].sum() > 0
+    assert drawn["leads_created"][:, r2].sum() == pytest.approx(
+        200 * away["leads_created"][r2].sum(), rel=0.1
+    )
 
 
 def test_an_absence_of_nobody_is_refused(tables: Callable[..., Tables]) -> None:
