@@ -151,7 +151,7 @@ class Run:
     def without_effect(self) -> Run:
         """The same run in which activity does not cause new business unless the plan says so."""
         other = replace(self, activity_drives=False)
-        kept = ("history", "_prepared", "funnel", "notes", "able", "fit_key")
+        kept = ("history", "_prepared", "funnel", "able", "fit_key")
         vars(other).update({name: vars(self)[name] for name in kept if name in vars(self)})
         return other
 
