@@ -6,11 +6,14 @@ the project's root. The example company (20 reps, 12 months ahead, 600 open deal
 fitted by nested Laplace; then
 
 * quotacast draws ``--draws`` futures, once compiled;
-* simpy draws a few of them: one process per rep that creates opportunities week by week, one process
-  per deal that waits out its piecewise constant hazards, with the same tables and its own random numbers.
+* simpy draws a few of them: one process per rep that creates leads and one that creates opportunities, week
+  by week, one process per lead and deal that waits out its piecewise constant hazards and, of a converted
+  lead, begins an opportunity; with the same tables and its own random numbers. What activities do to
+  creation is part of the tables; they are not drawn again.
 
-Printed are both times per draw, their ratio, the means of wins and losses with the standard error of the
-paired difference (both use the same parameters and common shocks per draw), and the peak memory.
+Printed are both times per draw, their ratio, the means of leads converted, wins and losses with the
+standard error of the paired difference (both use the same parameters and common shocks per draw), and the
+peak memory. The time of quotacast is that of every measure, all kinds of activity included.
 """
 
 from __future__ import annotations
@@ -29,8 +32,8 @@ import simpy
 
 from quotacast.engine.book import Book, open_book
 from quotacast.engine.drivers import Drivers
-from quotacast.engine.paths import Steps
-from quotacast.engine.simulate import run_blocks
+from quotacast.engine.simulate import measures_of, run_columns
+from quotacast.engine.steps import Steps
 from quotacast.engine.tables import Tables
 from quotacast.engine.worlds import write_example
 from quotacast.models.funnel import fit, prepare
@@ -39,6 +42,7 @@ from quotacast.models.periods import Calendar
 
 OPEN_DEALS = 600
 WON, LOST = 0, 1
+COUNTED = ("leads_converted", "won", "lost")
 
 
 def example_tables(seed: int, posterior_draws: int) -> Tables:
@@ -63,34 +67,37 @@ def resized(book: Book, size: int) -> Book:
 
 
 class Company:
-    """One future of the company as simpy processes; counts wins and losses.
+    """One future of the company as simpy processes; counts converted leads, wins and losses.
 
     Time is in days from the first simulated day; what a day weighs is in the tables.
     """
 
-    def __init__(self, table: dict[str, Any], d: int, rng: np.random.Generator) -> None:
-        self.table, self.d, self.p, self.rng = table, d, int(table["parameter"][d]), rng
+    def __init__(
+        self, deals: dict[str, Any], leads: dict[str, Any], d: int, rng: np.random.Generator
+    ) -> None:
+        self.deals, self.leads, self.d, self.rng = deals, leads, d, rng
+        self.p = int(deals["parameter"][d])
         self.env = simpy.Environment()
-        self.closed = [0, 0]
-        self.days = int(table["weights"].size)
-        for i in range(table["deal_rep"].size):
-            self.env.process(self.open_deal(i))
-        for r in range(table["created_base"].shape[1]):
-            self.env.process(self.rep(r))
+        self.counted = dict.fromkeys(COUNTED, 0)
+        self.days = int(deals["weights"].size)
+        for table in (deals, leads):
+            for i in range(table["deal_rep"].size):
+                self.env.process(self.open_row(table, i))
+            for r in range(table["created_base"].shape[1]):
+                self.env.process(self.rep(table, r))
 
     def run(self) -> list[int]:
-        """Simulate until the horizon and return (won, lost)."""
+        """Simulate until the horizon and return what was counted."""
         self.env.run(until=self.days)
-        return self.closed
+        return list(self.counted.values())
 
-    def open_deal(self, i: int) -> Generator[Any, Any, None]:
-        t = self.table
+    def open_row(self, t: dict[str, Any], i: int) -> Generator[Any, Any, None]:
         kind = t["deal_rep"][i], t["deal_segment"][i], t["deal_band"][i]
-        yield from self.deal(*kind, t["deal_start"][i], 0)
+        yield from self.life(t, *kind, t["deal_start"][i], 0)
 
-    def rep(self, r: int) -> Generator[Any, Any, None]:
-        """Create opportunities bin by bin."""
-        t, rng, d, p = self.table, self.rng, self.d, self.p
+    def rep(self, t: dict[str, Any], r: int) -> Generator[Any, Any, None]:
+        """Create leads, or opportunities, bin by bin."""
+        rng, d, p = self.rng, self.d, self.p
         for b, low in enumerate(t["bin_edges"][:-1]):
             yield self.env.timeout(low - self.env.now)
             work = np.diff(t["at_work"][r, low : t["bin_edges"][b + 1] + 1])
@@ -100,21 +107,21 @@ class Company:
                 t["created_base"][d, r]
                 * t["created_time"][d, b]
                 * t["created_rep"][d, r, t["bin_quarter"][b]]
+                * (t["created_drive"][d, r, b] if t["driven"] else 1.0)
             )
             mean = work.sum() * rate * t["created_tenure"][p, t["tenure"][r, b]]
             phi = t["dispersion"][p]
             for day in rng.choice(work.size, rng.poisson(rng.gamma(phi, mean / phi)), p=work / work.sum()):
-                self.env.process(self.new_deal(r, low + day))
+                segment = int(np.searchsorted(t["segment_mix"][p, t["mix_row"][r]], rng.random()))
+                self.env.process(self.new(t, r, segment, low + day))
 
-    def new_deal(self, r: int, start: int) -> Generator[Any, Any, None]:
-        t, rng, p = self.table, self.rng, self.p
+    def new(self, t: dict[str, Any], r: int, segment: int, start: int) -> Generator[Any, Any, None]:
         yield self.env.timeout(start - self.env.now)
-        segment = int(np.searchsorted(t["segment_mix"][p, t["mix_row"][r]], rng.random()))
-        band = self.quote_band(r, segment, start) if t["quoted"] else 0
-        yield from self.deal(r, segment, band, start, start)
+        band = self.quote_band(r, segment, start) if t is self.deals and t["quoted"] else 0
+        yield from self.life(t, r, segment, band, start, start)
 
     def quote_band(self, r: int, segment: int, start: int) -> int:
-        t = self.table
+        t = self.deals
         quarter = t["quarter"][t["piece_of_day"][start]]
         centre = (
             t["value_segment"][self.p, segment] + t["value_rep"][self.d, r] + t["value_time"][self.d, quarter]
@@ -122,9 +129,11 @@ class Company:
         residual = t["residual"][np.searchsorted(t["residual_shares"][self.p], self.rng.random())]
         return 1 + int((centre + residual > t["band_edges"]).sum())
 
-    def deal(self, r: int, segment: int, band: int, start: int, entry: int) -> Generator[Any, Any, None]:
+    def life(
+        self, t: dict[str, Any], r: int, segment: int, band: int, start: int, entry: int
+    ) -> Generator[Any, Any, None]:
         """Wait until an exponential amount of hazard is used up, stretch by stretch of constant hazard."""
-        t, left, at = self.table, self.rng.exponential(), entry
+        left, at = self.rng.exponential(), entry
         while at < self.days:
             piece, age = (
                 t["piece_of_day"][at],
@@ -133,40 +142,58 @@ class Company:
             end = t["edges"][piece + 1]
             if age + 1 < t["age_edges"].size:
                 end = min(end, start + int(t["age_edges"][age + 1]))
-            win, loss = (self.hazard(cause, r, segment, band, age, piece) for cause in ("win", "loss"))
-            time_at_risk = t["cumulative"][end] - t["cumulative"][at] - 0.5 * t["weights"][at] * (at == start)
-            if left <= time_at_risk * (win + loss):
-                self.closed[WON if self.rng.random() * (win + loss) < win else LOST] += 1
+            win, loss = (self.hazard(t, cause, r, segment, band, age, piece) for cause in ("win", "loss"))
+            begin = t["cumulative"][at] + 0.5 * t["weights"][at] * (at == start)
+            if left <= (t["cumulative"][end] - begin) * (win + loss):
+                day = int(np.searchsorted(t["cumulative"], begin + left / (win + loss))) - 1
+                yield self.env.timeout(day - self.env.now)
+                self.end(t, r, segment, day, WON if self.rng.random() * (win + loss) < win else LOST)
                 return
-            left -= time_at_risk * (win + loss)
+            left -= (t["cumulative"][end] - begin) * (win + loss)
             yield self.env.timeout(end - self.env.now)
             at = end
 
-    def hazard(self, cause: str, r: int, segment: int, band: int, age: int, piece: int) -> float:
-        t, d, p = self.table, self.d, self.p
+    def end(self, t: dict[str, Any], r: int, segment: int, day: int, cause: int) -> None:
+        """Count what ended; a converted lead begins opportunities."""
+        if t is self.deals:
+            self.counted[("won", "lost")[cause]] += 1
+        elif cause == WON:
+            self.counted["leads_converted"] += 1
+            wanted = t["begins"][self.p] * t["begins_times"][r, day]
+            for _ in range(int(wanted) + (self.rng.random() < wanted % 1.0)):
+                self.env.process(self.new(self.deals, r, segment, day))
+
+    def hazard(
+        self, t: dict[str, Any], cause: str, r: int, segment: int, band: int, age: int, piece: int
+    ) -> float:
+        d, p = self.d, self.p
         own = t[f"base_{cause}"][d, r] * t[f"segment_{cause}"][p, segment] * t[f"amount_{cause}"][p, band]
         now = t[f"time_{cause}"][d, piece] * t[f"rep_{cause}"][d, r, t["quarter"][piece]]
         return float(own * now * t[f"age_{cause}"][p, age, t["position"][piece]])
 
 
 def by_simpy(tables: Tables, draws: int, seed: int) -> tuple[Any, float]:
-    """Wins and losses of the first draws, shape (draws, 2), and the seconds they took."""
-    table = {**tables.fixed, **tables.block(0, draws)}
+    """What was counted in the first draws, shape (draws, 3), and the seconds they took."""
+    block = tables.block(0, draws)
+    leads = {**tables.leads.fixed, **block.pop("leads")}
+    deals = {**tables.fixed, **block}
     rng = np.random.default_rng(seed)
     begin = time.perf_counter()
-    found = np.array([Company(table, d, rng).run() for d in range(draws)])
+    found = np.array([Company(deals, leads, d, rng).run() for d in range(draws)])
     return found, time.perf_counter() - begin
 
 
 def by_quotacast(tables: Tables, draws: int, repeats: int) -> tuple[Any, float]:
-    """Wins and losses of all draws, shape (draws, 2), and the best time of some repeats."""
-    run_blocks(tables, 2)  # compile
+    """What was counted in all draws, shape (draws, 3), and the best time of some repeats."""
+    wanted = measures_of(tables)
+    run_columns(tables, 2, wanted)  # compile
     seconds = []
     for _ in range(repeats):
         begin = time.perf_counter()
-        drawn = run_blocks(tables, draws)
+        drawn = run_columns(tables, draws, wanted)
         seconds.append(time.perf_counter() - begin)
-    return np.stack([drawn[name].sum(axis=(1, 2, 3)) for name in ("won", "lost")], axis=1), min(seconds)
+    found = [sum(drawn[name].sums(np.arange(len(tables.crew.reps)), slice(None))) for name in COUNTED]
+    return np.stack(found, axis=1), min(seconds)
 
 
 def main() -> None:
@@ -186,10 +213,10 @@ def main() -> None:
     print(f"simpy      {args.simpy_draws} draws in {slow:.2f} s: {1e3 * slow / args.simpy_draws:.1f} ms each")
     print(f"ratio      {slow / args.simpy_draws / (fast / args.draws):.0f} times faster")
     gap = ours[: args.simpy_draws] - theirs
-    for j, name in enumerate(("won", "lost")):
+    for j, name in enumerate(COUNTED):
         error = gap[:, j].std(ddof=1) / np.sqrt(args.simpy_draws)
         print(
-            f"{name:<10} quotacast {ours[: args.simpy_draws, j].mean():.1f}, simpy {theirs[:, j].mean():.1f} "
+            f"{name:<16} quotacast {ours[: args.simpy_draws, j].mean():.1f}, simpy {theirs[:, j].mean():.1f} "
             f"(same draws); difference {gap[:, j].mean():+.1f}, standard error {error:.1f}; "
             f"all draws {ours[:, j].mean():.1f}"
         )

@@ -17,10 +17,10 @@ def inverse_lines(answer: Answer, scopes: Sequence[str], width: int = WIDTH) -> 
     yield ""
     what = str(answer.rows["metric"].iloc[0])
     yield f"{what + ' per rep and working day':<40}{'expected':>10}{'needed':>9}{'change':>9}"
-    for row in answer.rows.itertuples():
-        if row.scope != "rep" or scopes or len(answer.rows) == 1:
-            label = row.scope if not row.scope_id else f"{row.scope}:{name(row.scope_id, 30)}"
-            yield f"  {label:<38}{row.per_day:>10.1f}{row.needed:>9.1f}{row.times - 1:>+9.0%}"
+    for row in answer.rows.to_dict("records"):
+        if row["scope"] != "rep" or scopes or len(answer.rows) == 1:
+            label = f"{row['scope']}:{name(row['scope_id'], 30)}" if row["scope_id"] else row["scope"]
+            yield f"  {label:<38}{row['per_day']:>10.1f}{row['needed']:>9.1f}{row['times'] - 1:>+9.0%}"
     yield ""
     yield f"{'on the way, in ' + str(answer.rows['period'].iloc[0]):<40}{'now':>10}{'then':>9}{'change':>9}"
     for step in summary["on_the_way"]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from quotacast.engine.tables import Tables
 from quotacast.engine.worlds import WorldSpec, draw_truth, make_world, write_world
 from quotacast.models.activities import LAG_WEEKS, lagged
 from quotacast.models.counts import bin_index
-from quotacast.models.funnel import Funnel, assemble, prepare
+from quotacast.models.funnel import Funnel, Prepared, assemble, prepare
 from quotacast.models.history.history import History
 from quotacast.models.history.read import read_history
 from quotacast.models.margins import read_margins
@@ -32,26 +33,36 @@ from quotacast.models.terms import Posterior
 from quotacast.models.timegrid import day_number
 
 CALENDAR = Calendar(year_starts=2)
-FIRST, HORIZON = date(2025, 11, 20), date(2026, 2, 28)
+LAST, FIRST, HORIZON = date(2025, 11, 19), date(2025, 11, 20), date(2026, 2, 28)
+SUNDAY = date(2025, 11, 16)
 LEVELS = {"created": -1.2, "won": -4.1, "lost": -3.6, "value": 8.7, "leads": -0.6, "converted": -3.3}
 LEVELS |= {"disqualified": -3.4, "activity:call": 1.3, "activity:meeting": -0.9}
 YIELD = 0.7
 
 
 @cache
-def history() -> History:
-    """Four reps in two teams; the as-of date cuts a month and a week."""
+def history(last_day: date = LAST) -> History:
+    """Four reps in two teams; the usual as-of date cuts a month and a week."""
     truth = draw_truth(np.random.default_rng(6), 4, 2, leads=True)
-    spec = WorldSpec(4, (("a", 2), ("b", 2)), date(2025, 1, 8), date(2025, 11, 19), 4, truth)
+    spec = WorldSpec(4, (("a", 2), ("b", 2)), date(2025, 1, 8), last_day, 4, truth)
     with TemporaryDirectory() as scratch:
         write_world(make_world(spec), Path(scratch) / "world", plan=False)
         return read_history(Path(scratch) / "world" / "crm", as_of=spec.last_day)
 
 
 @cache
-def funnel(draws: int = 2, beyond: float = 0.0) -> Funnel:
+def prepared(last_day: date = LAST, monthly: bool = False) -> Prepared:
+    """Models of weeks; of months, as where there are more reps than cells."""
+    with mock.patch("quotacast.models.counts.CELL_LIMIT", 10 if monthly else 10_000):
+        found = prepare(history(last_day), CALENDAR)
+    assert found.counts.bin == found.chain.activities["call"].bin == ("month" if monthly else "week")
+    return found
+
+
+@cache
+def funnel(draws: int = 2, beyond: float = 0.0, last_day: date = LAST, monthly: bool = False) -> Funnel:
     """A funnel with generic effects, written down rather than fitted."""
-    known, rng, posteriors = prepare(history(), CALENDAR), np.random.default_rng(8), {}
+    known, rng, posteriors = prepared(last_day, monthly), np.random.default_rng(8), {}
     for name, (declaration, _) in known.declared().items():
         effects = {
             t.name: np.maximum(
@@ -70,18 +81,19 @@ def months() -> Steps:
     return Steps.covering(CALENDAR.periods("month", FIRST, HORIZON))
 
 
-def cut(kind: str) -> Steps:
+def cut(kind: str, first: date = FIRST) -> Steps:
     """Days, or the calendar weeks that begin on Mondays."""
-    days = np.arange(int(day_number(FIRST)), int(day_number(HORIZON)) + 2)
+    days = np.arange(int(day_number(first)), int(day_number(HORIZON)) + 2)
     edges = days if kind == "day" else days[np.r_[True, (days[1:-1] + 3) % 7 == 0, True]]
     return Steps(edges)
 
 
 def tables(drivers: Drivers | None = None, steps: Steps | None = None, seed: int = 20, **made: Any) -> Tables:
-    known = prepare(history(), CALENDAR)
-    book = open_book(history(), known.people, known.segment, known.quotes)
-    margins = read_margins(history(), known.segment)
-    return Tables(funnel(**made), book, drivers or Drivers(), HORIZON, steps or months(), seed, margins)
+    fitted = funnel(**made)
+    known, told = fitted.prepared, history(made.get("last_day", LAST))
+    book = open_book(told, known.people, known.segment, known.quotes)
+    margins = read_margins(told, known.segment)
+    return Tables(fitted, book, drivers or Drivers(), HORIZON, steps or months(), seed, margins)
 
 
 def same(one: dict[str, Any], other: dict[str, Any], pick: Callable[[Any], Any] = lambda x: x) -> bool:
@@ -115,31 +127,49 @@ def test_activities_have_mean_and_spread_of_their_model() -> None:
         assert found.var(axis=0).sum() == pytest.approx(variance.sum(), rel=0.03)
 
 
-def test_recent_activity_drives_creation_as_in_the_fit() -> None:
+@pytest.mark.parametrize("last_day", [LAST, SUNDAY])
+def test_recent_activity_drives_creation_as_in_the_fit(last_day: date) -> None:
     """The factor, from simulated weeks by the function that the fit uses."""
-    given, draws = tables(Drivers(hires=(Hire("b+1", "b", date(2025, 12, 9)),)), cut("week"), draws=2), 6
+    hires = Drivers(hires=(Hire("b+1", "b", date(2025, 12, 9)),))
+    given, draws = tables(hires, cut("week", last_day + timedelta(days=1)), draws=2, last_day=last_day), 6
     block = given.block(0, draws)
     drawn = run_blocks(given, draws)
     chain, reps = given.funnel.prepared.chain, given.crew.known
     week = bin_index(given.grid.days, "week")
-    assert week[0] == bin_index(given.grid.days - 1, "week")[0]  # the as-of date cuts a week
+    cuts_a_week = week[0] == bin_index(given.grid.days - 1, "week")[0]
+    assert cuts_a_week == (last_day == LAST)
+    past = LAG_WEEKS + (not cuts_a_week)  # whole weeks before the first simulated one
     worked = np.stack([given.activity._at_work[:reps, week == w].sum(axis=1) / 7 for w in np.unique(week)], 1)
-    time = np.concatenate([chain.recent_worked[:, :-1], worked], axis=1)
-    time[:, LAG_WEEKS] += chain.recent_worked[:, -1]
+    time = np.concatenate([chain.recent_worked[:, :past], worked], axis=1)
+    if cuts_a_week:
+        time[:, past] += chain.recent_worked[:, -1]
     for model, found in (("created", block), ("leads", block["leads"])):
         log = np.zeros((draws, reps, worked.shape[1]))
         for k, kind in enumerate(chain.drivers):
             count = chain.unlinked_share[k] * drawn[f"activity:{kind}"][:, :reps].astype(float)
-            count[:, :, 0] += chain.recent[:, -1, k]
-            past = np.broadcast_to(chain.recent[:, :-1, k], (draws, reps, LAG_WEEKS))
-            line = np.concatenate([past, count], axis=2)[..., None]
+            if cuts_a_week:
+                count[:, :, 0] += chain.recent[:, -1, k]
+            before = np.broadcast_to(chain.recent[:, :past, k], (draws, reps, past))
+            line = np.concatenate([before, count], axis=2)[..., None]
             level, defined = lagged(line, np.broadcast_to(time, line.shape[:3]))
-            x = np.where(defined, level[..., 0] - chain.means[:, k, None], 0.0)[:, :, LAG_WEEKS:]
+            x = np.where(defined, level[..., 0] - chain.means[:, k, None], 0.0)[:, :, past:]
             slope = given.funnel.posteriors[model].effects[f"slope:{kind}"][found["parameter"], 0]
             log += slope[:, None, None] * x
         np.testing.assert_allclose(found["created_drive"][:, :reps], np.exp(log), rtol=1e-9)
         assert log.std() > 0.02
         assert np.abs(np.log(found["created_drive"][:, reps:])).mean() < 0.5  # the hire is near the usual
+
+
+def test_monthly_models_take_the_mean_of_their_weeks() -> None:
+    weekly, monthly = tables(draws=2), tables(draws=2, monthly=True)
+    rng = np.random.default_rng(4)
+    log = rng.normal(0.0, 0.5, (3, 4, weekly.activity.weeks))
+    found = monthly.activity._by_bin(log)
+    assert np.array_equal(weekly.activity._by_bin(log), log)
+    daily = log[:, :, monthly.activity.week_of_day] * monthly.activity._at_work
+    edges = monthly.bins.edges[:-1]
+    wanted = np.add.reduceat(daily, edges, axis=2) / np.add.reduceat(monthly.activity._at_work, edges, axis=1)
+    np.testing.assert_allclose(found, wanted)
 
 
 def test_busier_reps_have_their_factor() -> None:
@@ -154,9 +184,11 @@ def test_busier_reps_have_their_factor() -> None:
 # -- what changes nothing ---------------------------------------------------------------------------------
 
 
-def test_steps_change_nothing() -> None:
-    given = {kind: run_blocks(tables(steps=cut(kind), draws=3, beyond=0.3), 40) for kind in ("day", "week")}
-    whole = run_blocks(tables(draws=3, beyond=0.3), 40)
+@pytest.mark.parametrize("monthly", [False, True])
+def test_steps_change_nothing(monthly: bool) -> None:
+    made = {"draws": 3, "beyond": 0.3, "monthly": monthly}
+    given = {kind: run_blocks(tables(steps=cut(kind), **made), 40) for kind in ("day", "week")}
+    whole = run_blocks(tables(**made), 40)
     month = months().of_days(cut("day").edges[:-1])
     week = cut("week").of_days(cut("day").edges[:-1])
     for name, days in given["day"].items():
