@@ -161,9 +161,7 @@ def _worth_by_age(funnel: Funnel, rows: Ints, equal: bool) -> list[Floats]:
     return out
 
 
-def _deals(
-    funnel: Funnel, history: History, rows: Ints
-) -> tuple[dict[bool, Floats], dict[bool, Floats]]:
+def _deals(funnel: Funnel, history: History, rows: Ints) -> tuple[dict[bool, Floats], dict[bool, Floats]]:
     """Mix of segments (rows, reps, segments) and of ages (reps, bands + 1), own or the company's."""
     prepared, bounds = funnel.prepared, age_bounds(funnel)
     created = day_number(history.opportunities["created_on"])
@@ -195,4 +193,3 @@ def _shares(rep: Ints, code: Ints, reps: int, size: int, rest: Floats) -> Floats
     count = np.bincount(rep * size + code, minlength=reps * size).reshape(reps, size).astype(float)
     total = count.sum(axis=1, keepdims=True)
     return np.asarray(np.where(total > 0, count / np.maximum(total, 1), rest))
-

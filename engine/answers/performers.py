@@ -20,16 +20,27 @@ import numpy as np
 import pandas as pd
 
 from quotacast.engine.answer import Answer, Field
+from quotacast.engine.answers.performers_summary import (
+    changes_summary,
+    performer_words,
+    spread_summary,
+    top_summary,
+)
 from quotacast.engine.answers.quantiles import DEFAULT_QUANTILES, label, quantiles
-from quotacast.engine.skills import MONTH, SKILLS, Ints, fitted_quarters, months_at_work, skills, some_rows
+from quotacast.engine.skills import SKILLS, Ints, fitted_quarters, months_at_work, skills, some_rows
 from quotacast.engine.spread import LEAST_MONTHS, spread_of_results
 from quotacast.engine.steadiness import Steadiness, steadiness
 from quotacast.models.funnel import Funnel
 from quotacast.models.history.history import History
+from quotacast.models.people import creators
 from quotacast.models.terms import Floats
 from quotacast.models.timegrid import day_number
 
 RELIABLE = 0.5
+#: Posterior draws from which the parts of the spread are told.
+SPREAD_DRAWS = 400
+#: With fewer reps there is no top quarter to learn from.
+LEAST_REPS = 4
 #: Units of the metrics of this answer; rates per working month keep the unit of what they count.
 UNITS: Mapping[str, str] = {
     "bookings": "money",
@@ -83,31 +94,65 @@ def performers(
         Quantiles to report, percent; the outer ones bound the ranks too.
     """
     rows, ranked = some_rows(funnel), ranked_reps(funnel)
-    spans = fitted_quarters(funnel.prepared.grid) if by_quarter else [None]
+    whole = skills(funnel, rows)
+    spans: list[int | None] = [*fitted_quarters(funnel.prepared.grid)] if by_quarter else [None]
     table: list[dict[str, Any]] = []
-    whole: dict[str, Floats] = {}
+    found = whole
     for quarter in spans:
-        found = skills(funnel, rows, quarter)
-        whole = found if quarter is None else whole
+        found = whole if quarter is None else skills(funnel, rows, quarter)
         table += _rows(funnel, history, found, ranked, quarter, percents)
-    steady = () if by_quarter else steadiness(history, funnel.prepared)
-    table += _steady_rows(steady, _span(funnel))
+    steady = steadiness(history, funnel.prepared)
+    if not by_quarter:
+        table += _steady_rows(steady, _span(funnel))
     fields = (*FIELDS, *_quantile_fields(percents), *TAIL)
     frame = pd.DataFrame(table, columns=[f.name for f in fields])
-    reps = [funnel.prepared.people.reps[r] for r in ranked]
+    names = [funnel.prepared.people.reps[r] for r in ranked]
+    sure = {m: reliability(v[:, ranked]) for m, v in whole.items() if m in SKILLS}
     summary: dict[str, Any] = {
         "metric_units": {m: UNITS.get(m, "count") for m in dict.fromkeys(frame["metric"])},
-        "ranked": reps,
-        "left_out": [r for r in funnel.prepared.people.reps if r not in reps],
-        "reliability": _reliabilities(whole or skills(funnel, rows), ranked),
-        "no_rep_effect": [],
-        "spread": _spread(funnel, history, rows),
-        "top": {} if by_quarter else _top(whole, ranked, reps),
+        "by_quarter": by_quarter,
+        "ranked": names,
+        "left_out": [r for r in funnel.prepared.people.reps if r not in names],
+        "reliability": sure,
+        "no_rep_effect": [m for m, r in sure.items() if r < RELIABLE],
+        "spread": _spread(funnel, history),
+        "top": _top(whole, ranked, names) if sure["bookings"] >= RELIABLE else {},
         "steadiness": [{**vars(s), "even": s.even} for s in steady],
+        "changed": _changed(funnel, whole, found, ranked, names) if by_quarter else [],
     }
-    summary["no_rep_effect"] = [m for m, r in summary["reliability"].items() if r < RELIABLE]
-    summary["changed"] = _changed(funnel, rows, ranked) if by_quarter else []
-    return Answer("performers", frame, fields, words(summary), summary, provenance, "table")
+    return Answer("performers", frame, fields, performer_words(summary), summary, provenance, "table")
+
+
+def _spread(funnel: Funnel, history: History) -> dict[str, Any]:
+    months = months_at_work(funnel)
+    shares = spread_of_results(funnel, history, some_rows(funnel, SPREAD_DRAWS))
+    return spread_summary(shares, months[months >= LEAST_MONTHS])
+
+
+def _top(whole: Mapping[str, Floats], ranked: Ints, names: Sequence[str]) -> dict[str, Any]:
+    if len(names) < LEAST_REPS:
+        return {}
+    order = np.argsort(-whole["bookings"][:, ranked].mean(axis=0), kind="stable")
+    best, rest = np.split(order, [top_size(order.size)])
+    return top_summary({m: v[:, ranked] for m, v in whole.items()}, best, rest, [names[k] for k in best])
+
+
+def _changed(
+    funnel: Funnel,
+    whole: Mapping[str, Floats],
+    latest: Mapping[str, Floats],
+    ranked: Ints,
+    names: Sequence[str],
+) -> list[dict[str, Any]]:
+    grid = funnel.prepared.grid
+    period = grid.calendar.quarter_label(fitted_quarters(grid)[-1])
+    return changes_summary(whole["bookings"][:, ranked], latest["bookings"][:, ranked], names, period)
+
+
+def _quantile_fields(percents: Sequence[float]) -> tuple[Field, ...]:
+    return tuple(
+        Field(label(q), "metric", f"{q:g} % of the posterior draws are at or below") for q in percents
+    )
 
 
 def ranked_reps(funnel: Funnel) -> Ints:
@@ -143,10 +188,6 @@ def ranks(values: Floats, *, down: bool = False) -> Ints:
 def top_size(reps: int) -> int:
     """How many reps make the top quarter."""
     return max(1, round(reps / 4))
-
-
-def _reliabilities(found: Mapping[str, Floats], ranked: Ints) -> dict[str, float]:
-    return {m: reliability(v[:, ranked]) for m, v in found.items() if m in SKILLS}
 
 
 def _rows(
@@ -207,13 +248,11 @@ def actual_results(funnel: Funnel, history: History, quarter: int | None = None)
         number = day_number(day)
         known = keep & (number >= prepared.grid.first) & pd.Series(rep).isin(index.keys()).to_numpy()
         if quarter is not None:
-            known[known] = prepared.grid.calendar.quarter_index(
-                number[known].astype("datetime64[D]")
-            ) == quarter
+            known[known] = (
+                prepared.grid.calendar.quarter_index(number[known].astype("datetime64[D]")) == quarter
+            )
         code = np.array([index[r] for r in np.asarray(rep, dtype=object)[known]], dtype=np.int64)
         return np.bincount(code, np.asarray(weight, dtype=float)[known], minlength=len(index)).astype(float)
-
-    from quotacast.models.people import creators
 
     one, owner = np.ones(len(deals)), deals["rep_id"].to_numpy(dtype=object)
     won, lost = ((deals["status"] == state).to_numpy() for state in ("won", "lost"))
@@ -233,7 +272,9 @@ def actual_results(funnel: Funnel, history: History, quarter: int | None = None)
         acts = history.activities
         for kind in sorted(acts["kind"].dropna().unique()):
             chosen = (acts["kind"] == kind).to_numpy()
-            number = total(acts["rep_id"].to_numpy(dtype=object), acts["done_on"], chosen, acts["count"].fillna(1))
+            number = total(
+                acts["rep_id"].to_numpy(dtype=object), acts["done_on"], chosen, acts["count"].fillna(1)
+            )
             out[f"activity:{kind}"] = number / worked
     return {name: np.where(np.isfinite(v), v, np.nan) for name, v in out.items()}
 
