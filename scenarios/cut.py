@@ -10,7 +10,7 @@ import numpy as np
 from quotacast.engine.answer import Answer
 from quotacast.engine.answers.consistency import consistency, cuts
 from quotacast.engine.metrics import METRICS
-from quotacast.engine.quota import Quota, Scope
+from quotacast.engine.quota import Quota
 from quotacast.engine.skills import skills
 from quotacast.errors import PlanError
 from quotacast.models.periods import KINDS, Period
@@ -87,20 +87,3 @@ def skill_of_reps(run: Run, periods: Sequence[Period], draws: int) -> dict[str, 
         for name in found
         if name in METRICS and not METRICS[name].is_ratio
     }
-
-
-def typical_rows(answer: Answer) -> Answer:
-    """The answer for a terminal: company, and the mean of all reps, one row per cut."""
-    rows = answer.rows
-    reps = rows[rows["scope"] == "rep"]
-    keys = ["set", "metric", "period", "cut"]
-    mean = reps.groupby(keys, sort=False).mean(numeric_only=True).reset_index()
-    mean["scope"], mean["scope_id"] = "rep", f"mean of {reps['scope_id'].nunique()}"
-    import pandas as pd
-
-    kept = rows[rows["scope"] != "rep"]
-    whole = pd.concat([kept, mean[rows.columns]], ignore_index=True) if len(mean) else kept
-    return replace(answer, rows=whole)
-
-
-__all__ = ["CUT_DRAWS", "Scope", "cut_quotas", "longest", "skill_of_reps", "typical_rows"]

@@ -34,7 +34,7 @@ from quotacast.engine.answer import Answer, Field
 from quotacast.engine.metrics import METRICS, metric
 from quotacast.engine.paths import Paths
 from quotacast.engine.quota import Quota, Scope
-from quotacast.engine.reports.words import percent
+from quotacast.engine.reports.words import ratio
 from quotacast.models.periods import KINDS, Calendar, Period
 from quotacast.models.terms import Floats
 
@@ -109,6 +109,7 @@ def consistency(
         Metrics without it have no reliability.
     """
     told: dict[tuple[str, str, str], float | None] = {}
+    season: dict[tuple[str, str, str], tuple[Any, Floats]] = {}
     rows = []
     for quota in quotas:
         period = calendar.parse(quota.period)
@@ -116,7 +117,9 @@ def consistency(
             key = (quota.metric, period.label, cut.kind)
             if key not in told:
                 told[key] = _reliability(paths, quota.metric, cut, skill.get(quota.metric, {}))
-            rows.append(_row(paths, quota, period, cut) | {"reliability": told[key]})
+                whole = values_of(paths, quota.metric, Scope("company"), cut.pieces)
+                season[key] = kept_shares(whole.mean(axis=0))
+            rows.append(_row(paths, quota, period, cut, *season[key]) | {"reliability": told[key]})
     table = pd.DataFrame(rows, columns=[f.name for f in FIELDS])
     summary = {
         "metric_units": {name: m.unit for name, m in METRICS.items()},
@@ -193,8 +196,7 @@ def _reliability(paths: Paths, name: str, cut: Cut, skill: Mapping[str, Floats])
     return reliability(np.stack(values, axis=1), np.stack(list(skill.values()), axis=1))
 
 
-def _row(paths: Paths, quota: Quota, period: Period, cut: Cut) -> dict[str, Any]:
-    kept, share = kept_shares(values_of(paths, quota.metric, Scope("company"), cut.pieces).mean(axis=0))
+def _row(paths: Paths, quota: Quota, period: Period, cut: Cut, kept: Any, share: Floats) -> dict[str, Any]:
     own = values_of(paths, quota.metric, quota.scope, cut.pieces)
     targets = quota.target * _left(paths, quota, period) * share
     at_par, course = kept_shares(own.mean(axis=0))
@@ -236,20 +238,34 @@ def _finest(told: Mapping[tuple[str, str, str], float | None]) -> list[dict[str,
 
 
 def _words(summary: Mapping[str, Any], told: Mapping[tuple[str, str, str], float | None]) -> str:
-    said = []
+    """One sentence per metric and verdict; periods of a kind with the same verdict stand together."""
+    groups: dict[tuple[str, str | None], list[str]] = {}
     for found in summary["finest"]:
-        name, period, kind = found["metric"], found["period"], found["cut"]
-        steps = [
-            f"{k} {percent(r)}" for (m, p, k), r in told.items() if (m, p) == (name, period) and r is not None
-        ]
-        if not steps:
-            said.append(f"{name} {period}: too few reps to tell skill from luck.")
-            continue
-        verdict = (
-            f"a {kind} is the finest period in which a quota tells skill from luck"
-            if kind
-            else "no period is long enough for a quota to tell skill from luck"
-        )
-        said.append(f"{name} {period}: {verdict} (share of skill in the spread: {', '.join(steps)}).")
+        groups.setdefault((found["metric"], found["cut"]), []).append(found["period"])
+    said = [_verdict(name, kind, periods, told) for (name, kind), periods in groups.items()]
     rule = "At least half of the spread has to be skill. Cut by the company's simulated season."
     return " ".join([*said, rule]) if said else "No quota on a sum to cut."
+
+
+def _verdict(
+    name: str, kind: str | None, periods: list[str], told: Mapping[tuple[str, str, str], float | None]
+) -> str:
+    which = periods[0] if len(periods) == 1 else f"{periods[0]} to {periods[-1]}"
+    parts: dict[str, list[float]] = {}
+    for (metric_name, period, cut), found in told.items():
+        if metric_name == name and period in periods and found is not None:
+            parts.setdefault(cut, []).append(found)
+    if not parts:
+        return f"{name} {which}: too few reps to tell skill from luck."
+    steps = ", ".join(f"{cut} {_share(float(np.mean(found)))}" for cut, found in parts.items())
+    verdict = (
+        f"a {kind} is the finest period in which a quota tells skill from luck"
+        if kind
+        else "no period is long enough for a quota to tell skill from luck"
+    )
+    return f"{name} {which}: {verdict} (share of skill in the spread: {steps})."
+
+
+def _share(x: float) -> str:
+    """In percent, with a decimal where whole ones would hide on which side of the bound it lies."""
+    return f"{100 * x:.1f}%" if abs(x - TELLS) < 0.005 else ratio(x)

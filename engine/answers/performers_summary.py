@@ -134,11 +134,13 @@ def _spread(spread: Mapping[str, Any]) -> str:
     if not spread:
         return ""
     share = spread["share"]
-    parts = ", ".join(f"{name} {percent(share[name])}" for name in ("rep", "territory", "time", "luck"))
+    parts = ", ".join(f"{n} {100 * share[n]:.0f}%" for n in ("rep", "territory", "time", "luck"))
+    parts = parts.replace("-0%", "0%").replace("-", "−")
+    against = " A part below 0 works against the others." if "−" in parts else ""
     return (
         f"Spread of bookings per working month over {spread['months']:.0f} months: {parts} (territory is "
         "segment mix and team, time is ramp and when worked); in a single quarter luck would be "
-        f"{percent(spread['luck_in_a_quarter'])}."
+        f"{percent(spread['luck_in_a_quarter'])}.{against}"
     )
 
 
@@ -154,7 +156,9 @@ def _top(top: Mapping[str, Any]) -> str:
     vague = [LABELS[d["metric"]] for d in rest if not d["clear"]]
     text = f"The top quarter ({', '.join(top['reps'])}) books {first['ratio']:.2f} times what the others do"
     text += f": {', '.join(clear)}" if clear else ""
-    return text + (f"; no clear difference in {', '.join(vague)}." if vague else ".")
+    text += f"; no clear difference in {', '.join(vague)}." if vague else "."
+    made = any(d["clear"] for d in rest if d["metric"] == "opportunities_created")
+    return text + (" Whether opportunities are made or handed out, the data do not tell." if made else "")
 
 
 def _changed(summary: Mapping[str, Any]) -> str:

@@ -169,9 +169,7 @@ def _rows(
         extra = _creations(outlook, name, scope, period, goal)
     whole = {ALL: slice(None), **{label: slice(k, k + 1) for k, label in enumerate(AGE_LABELS)}}
     return [
-        head
-        | {"age": label, **_sizes(old + new, needed, ages)}
-        | (extra if label == ALL else {})
+        head | {"age": label, **_sizes(old + new, needed, ages)} | (extra if label == ALL else {})
         for label, ages in whole.items()
     ]
 
@@ -262,7 +260,9 @@ def pipeline_words(table: pd.DataFrame) -> str:
     scope = (whole["scope"].iloc[0], whole["scope_id"].iloc[0], whole["metric"].iloc[0])
     mine = whole[(whole[["scope", "scope_id", "metric"]] == scope).all(axis=1)]
     if mine["target"].isna().all():
-        return "No target is stated, so what is expected is all that can be told: state [[quota]] in the plan."
+        return (
+            "No target is stated, so what is expected is all that can be told: state [[quota]] in the plan."
+        )
     said = [_sentence(row, at == 0) for at, row in enumerate(mine.to_dict("records"))]
     if (mine["create"] > 0).sum() > 1:
         said.append("Numbers of different periods overlap: do not add them up.")
@@ -279,8 +279,8 @@ def _sentence(row: Mapping[str, Any], first: bool) -> str:
         more = money_words(row["needed_money"] - row["expected_money"])
         other = "" if math.isnan(row["create"]) else f", or {_created(row)}"
         return (
-            f"{row['period']}: {number(round(row['missing']))} open deals ({more}) of today's ages are missing "
-            f"for odds of {wished}{other}."
+            f"{row['period']}: {number(round(row['missing']))} open deals ({more}) of today's ages are "
+            f"missing for odds of {wished}{other}."
         )
     if first or math.isnan(row["create"]):
         return f"{row['period']}: no multiple of the pipeline gives odds of {wished}."
