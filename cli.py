@@ -172,20 +172,9 @@ def _width() -> int:
 
 def _refuse_out(out: Path | None, endings: tuple[str, ...] = ()) -> None:
     """Say before anything long begins that a file cannot be written."""
-    if out is None:
-        return
-    from quotacast.engine.reports.files import WRITERS
+    from quotacast.scenarios.choose import check_out
 
-    wanted, problems = endings or tuple(WRITERS), []
-    if out.suffix.lower() not in wanted:
-        came = out.suffix or "(none)"
-        problems.append(f"--out {out}: the ending {came!r} arrived, wanted one of {', '.join(wanted)}")
-    if not out.absolute().parent.is_dir():
-        problems.append(f"--out {out}: there is no folder {out.parent}; create it or choose another")
-    if out.is_dir():
-        problems.append(f"--out {out}: is a folder; name a file in it")
-    if problems:
-        raise PlanError(problems)
+    check_out(out, endings)
 
 
 def _notes(notes: Iterable[str]) -> None:
@@ -416,21 +405,27 @@ def pipeline(source: Path | None, form: str, out: Path | None, quiet: bool, **op
 
 @main.command()
 @SOURCE
+@click.option("--lift", metavar="WHAT", help="Price bringing the others to the top quarter's rate of this.")
 @_options(PICK_OPTIONS, RUN_OPTIONS, OUT_OPTIONS)
-def performers(source: Path | None, form: str, out: Path | None, quiet: bool, **options: Any) -> None:
+def performers(
+    source: Path | None, lift: str | None, form: str, out: Path | None, quiet: bool, **options: Any
+) -> None:
     """Rank reps at equal conditions, and say how much of the spread is luck, territory and rep.
 
     \b
     Example: quotacast performers demo/plan.toml --by quarter
+    Example: quotacast performers demo/plan.toml --lift opportunities_created
     """
     from quotacast.scenarios.answer_views import performers_text
+    from quotacast.scenarios.lift import lift_answer
     from quotacast.scenarios.performers import performers_answer
 
     _refuse_out(out)
-    metric = options["metric"]
+    scope, metric = options["scope"], options["metric"]
     with _progress(quiet) as told:
         run = _run(source, options, told)
-        found = performers_answer(run, options["scope"], metric, options["by"], options["quantiles"])
+        found = performers_answer(run, scope, metric, options["by"], options["quantiles"])
+        found = lift_answer(run, performers_answer(run), lift) if lift else found
     _show(found, form, out, lambda whole, width: performers_text(whole, metric, width))
     _notes(run.plan_notes)
 

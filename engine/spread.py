@@ -170,7 +170,7 @@ def _deals(funnel: Funnel, history: History, rows: Ints) -> tuple[dict[bool, Flo
     rep = np.array([index[r] for r in history.opportunities["rep_id"]], dtype=np.int64)[inside]
     age = np.clip(prepared.grid.last + 0.5 - created[inside], 0, bounds[-1])
     company = company_mix(funnel, rows)[:, None, :]
-    segment = prepared.segment.codes[inside]
+    segment = prepared.segment.codes[inside].astype(np.int64)
     own = _shares(rep, segment, len(index), len(prepared.segment.levels), company.mean(axis=(0, 1)))
     # between two bounds a deal's odds grow about linearly with its age
     low = np.clip(np.searchsorted(bounds, age, side="right") - 1, 0, bounds.size - 2)

@@ -64,6 +64,8 @@ def import_lines(result: Any, out: Path) -> Iterator[str]:
 
 def performers_text(answer: Answer, metrics: Sequence[str], width: int = WIDTH) -> str:
     """One row per rep; with chosen metrics the rows themselves, by quarter the quarters side by side."""
+    if answer.name == "lift":
+        return as_table(_lifted(answer), width=width)
     if answer.summary["by_quarter"]:
         return as_table(_quarters(answer, metrics), width=width)
     if metrics:
@@ -74,6 +76,12 @@ def performers_text(answer: Answer, metrics: Sequence[str], width: int = WIDTH) 
     if answer.summary["steadiness"]:
         parts.append(as_table(_steady(answer), width=width))
     return "\n\n".join(parts)
+
+
+def _lifted(answer: Answer) -> Answer:
+    rows = answer.rows
+    columns = [f.name for f in answer.fields if f.name not in ("period", "p50")]
+    return picked(answer, columns, rows[(rows["scope"] == "company") | (rows["metric"] == "bookings")])
 
 
 def _ranked_first(rows: pd.DataFrame) -> pd.DataFrame:

@@ -13,9 +13,9 @@ an average rep in r's place would be expected to reach, cut by r's own course. T
     skill = mean over d of Var_r(S),   noise = mean over d, r and (by their shares) p of (A - S)^2
     reliability = skill / (skill + noise)
 
-is the intraclass correlation of attainments of one piece (Shrout & Fleiss 1979, doi:10.1037/0033-2909.86.2.420,
-ICC(1,1)): the part of the spread of attainments that comes back in the next piece. A kind of period
-*tells* skill from luck where it is at least `TELLS` = 1/2. For Poisson counts of mean m per piece and
+is the intraclass correlation of attainments of one piece (Shrout & Fleiss 1979, ICC(1,1),
+doi:10.1037/0033-2909.86.2.420): the part of the spread of attainments that comes back in the next piece.
+A kind of period *tells* skill from luck where it is at least `TELLS` = 1/2. For Poisson counts of mean m per piece and
 skills of variance v it is v / (v + 1 / m). Pieces in which next to nothing is expected (under `TINY` of an
 even share, such as Sundays) carry no quota.
 """

@@ -204,7 +204,8 @@ def expected_open(outlook: Outlook, scope: Scope, day: int) -> tuple[Floats, Flo
     new = np.stack([fresh[who].sum(axis=0), (fresh * outlook.faded.new_amount[:, None])[who].sum(axis=0)])
     if day > today + 1:
         span = Period("until then", "day", as_date(today + 1), as_date(day - 1))
-        closed = sum(np.stack(paths.simulated(m, scope, span)) for m in ("won", "lost")).mean(axis=1)
+        won, lost = (np.stack(paths.simulated(m, scope, span)) for m in ("won", "lost"))
+        closed = (won + lost).mean(axis=1)
         created = float(paths.simulated("created", scope, span)[1].mean())
         book = float(np.isin(outlook.book.rep, who).sum())
         old, new = _scaled(old, book - closed[0]), _scaled(new, created - closed[1])
@@ -263,29 +264,29 @@ def pipeline_words(table: pd.DataFrame) -> str:
         return (
             "No target is stated, so what is expected is all that can be told: state [[quota]] in the plan."
         )
-    said = [_sentence(row, at == 0) for at, row in enumerate(mine.to_dict("records"))]
+    said = [_sentence(row, at == 0) for at, (_, row) in enumerate(mine.iterrows())]
     if (mine["create"] > 0).sum() > 1:
         said.append("Numbers of different periods overlap: do not add them up.")
     return " ".join(said)
 
 
-def _sentence(row: Mapping[str, Any], first: bool) -> str:
-    if row["target"] is None or math.isnan(row["target"]):
+def _sentence(row: Any, first: bool) -> str:
+    if pd.isna(row["target"]):
         return f"{row['period']}: no target."
     if row["p_attain"] >= row["aim"]:
         return f"{row['period']}: enough."
     wished = f"{row['aim'] * 100:g}%"
-    if first and not math.isnan(row["missing"]):
+    if first and not pd.isna(row["missing"]):
         more = money_words(row["needed_money"] - row["expected_money"])
-        other = "" if math.isnan(row["create"]) else f", or {_created(row)}"
+        other = "" if pd.isna(row["create"]) else f", or {_created(row)}"
         return (
             f"{row['period']}: {number(round(row['missing']))} open deals ({more}) of today's ages are "
             f"missing for odds of {wished}{other}."
         )
-    if first or math.isnan(row["create"]):
+    if first or pd.isna(row["create"]):
         return f"{row['period']}: no multiple of the pipeline gives odds of {wished}."
     return f"Too few early-stage opportunities for {row['period']}: {_created(row)} for odds of {wished}."
 
 
-def _created(row: Mapping[str, Any]) -> str:
+def _created(row: Any) -> str:
     return f"{number(math.ceil(row['create']))} more to be created by {row['create_by']}"
