@@ -345,7 +345,7 @@ def quotas(
 
     \b
     Example: quotacast quotas demo/plan.toml --scope rep --metric bookings
-    Example: quotacast quotas demo/plan.toml --cut --metric bookings
+             quotacast quotas demo/plan.toml --cut --metric bookings
     """
     from quotacast.engine.answers.attainability import attainability
     from quotacast.engine.reports.table import as_table
@@ -414,7 +414,7 @@ def performers(
 
     \b
     Example: quotacast performers demo/plan.toml --by quarter
-    Example: quotacast performers demo/plan.toml --lift opportunities_created
+             quotacast performers demo/plan.toml --lift opportunities_created
     """
     from quotacast.scenarios.answer_views import performers_text
     from quotacast.scenarios.lift import lift_answer

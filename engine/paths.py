@@ -126,6 +126,11 @@ class Paths:
             return np.zeros_like(total), total
         return total[:, 0], total[:, 1]
 
+    def by_step(self, measure: str, scope: Scope) -> Counts:
+        """Open and new part of a measure together, step by step; shape (draws, steps)."""
+        found = self._of_scope(measure, scope)
+        return found if found.ndim == 2 else found.sum(axis=2, dtype=np.int64)
+
     def _of_scope(self, measure: str, scope: Scope) -> NDArray[np.int64]:
         """A measure summed over the scope's reps, shape (draws, steps[, components]).
 

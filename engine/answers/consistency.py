@@ -15,9 +15,9 @@ an average rep in r's place would be expected to reach, cut by r's own course. T
 
 is the intraclass correlation of attainments of one piece (Shrout & Fleiss 1979, ICC(1,1),
 doi:10.1037/0033-2909.86.2.420): the part of the spread of attainments that comes back in the next piece.
-A kind of period *tells* skill from luck where it is at least `TELLS` = 1/2. For Poisson counts of mean m per piece and
-skills of variance v it is v / (v + 1 / m). Pieces in which next to nothing is expected (under `TINY` of an
-even share, such as Sundays) carry no quota.
+A kind of period *tells* skill from luck where it is at least `TELLS` = 1/2. For Poisson counts of mean m per
+piece and skills of variance v it is v / (v + 1 / m). Pieces in which next to nothing is expected (under
+`TINY` of an even share, such as Sundays) carry no quota.
 """
 
 from __future__ import annotations
@@ -136,8 +136,11 @@ def consistency(
 def values_of(paths: Paths, name: str, scope: Scope, pieces: Sequence[Period]) -> Floats:
     """A metric's simulated sums, shape (draws, pieces)."""
     which = metric(name)
-    parts = [sum(sum(paths.simulated(m, scope, p)) for m in which.top) for p in pieces]
-    return np.stack(parts, axis=1).astype(float) * which.scale
+    whole = np.sum([paths.by_step(m, scope) for m in which.top], axis=0, dtype=np.int64)
+    before = np.pad(np.cumsum(whole, axis=1), ((0, 0), (1, 0)))
+    spans = [paths.steps.slice(p) for p in pieces]
+    start, stop = [s.start for s in spans], [s.stop for s in spans]
+    return np.asarray((before[:, stop] - before[:, start]) * which.scale)
 
 
 def kept_shares(expected: Floats) -> tuple[Any, Floats]:

@@ -1,0 +1,139 @@
+"""`performers`, `pipeline` and `quotas --cut` on a small company: keys, screens and refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from quotacast.cli import main
+from quotacast.engine.answers import consistency, performers, pipeline
+from quotacast.engine.worlds import WorldSpec, draw_truth, make_world, write_world
+from quotacast.scenarios import run
+
+FAST = ("--method", "laplace", "--force", "--draws", "300", "--quiet")
+PERFORMERS = [f.name for f in performers.FIELDS] + ["p10", "p50", "p90"] + [f.name for f in performers.TAIL]
+KEYS = {
+    ("quotas", "--cut"): [f.name for f in consistency.FIELDS],
+    ("pipeline",): [f.name for f in pipeline.FIELDS],
+    ("performers",): PERFORMERS,
+    ("performers", "--by", "quarter"): PERFORMERS,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_posterior_draws() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "FIT_DRAWS", 200)
+        yield
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Plan of six reps in two teams, a year and a half long; its fit is stored."""
+    folder = tmp_path_factory.mktemp("company") / "demo"
+    truth = draw_truth(np.random.default_rng(6), 6, 2)
+    days = (date(2025, 7, 1), date(2026, 12, 31))
+    teams = (("north", 3), ("south", 3))
+    write_world(make_world(WorldSpec(6, teams, *days, 6, truth, activity_effects=False)), folder)
+    ask(folder / "plan.toml", "fit")
+    return folder / "plan.toml"
+
+
+def ask(plan: Path, command: str, *more: str, code: int = 0) -> str:
+    result = CliRunner().invoke(main, [command, str(plan), *more, *FAST])
+    assert result.exit_code == code, result.output
+    return result.stdout if code == 0 else result.output
+
+
+def whole(plan: Path, *call: str) -> dict[str, Any]:
+    return dict(json.loads(ask(plan, *call, "--format", "json")))
+
+
+@pytest.mark.parametrize("call", list(KEYS), ids=" ".join)
+def test_json_keys(plan: Path, call: tuple[str, ...]) -> None:
+    found = whole(plan, *call)
+    name = "quotas-cut" if "--cut" in call else call[0]
+    assert found["schema"] == f"quotacast/{name}/1"
+    assert {tuple(row) for row in found["rows"]} == {tuple(KEYS[call])}
+    assert "NaN" not in json.dumps(found)
+    assert found["provenance"]["as_of"] == "2026-12-31"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        *KEYS,
+        ("performers", "--metric", "close_rate", "--metric", "deal_value"),
+        ("performers", "--lift", "opportunities_created"),
+        ("pipeline", "--scope", "team", "--by", "month"),
+        ("quotas", "--cut", "--scope", "rep"),
+    ],
+    ids=" ".join,
+)
+def test_screens_are_80_columns_wide(plan: Path, call: tuple[str, ...]) -> None:
+    text = ask(plan, *call)
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert len(text.splitlines()) > 10
+    assert "no room for" not in text
+
+
+@pytest.mark.parametrize("call", [("performers",), ("pipeline", "--by", "year")], ids=" ".join)
+def test_repeated_answers_are_the_same_bytes(plan: Path, call: tuple[str, ...]) -> None:
+    assert ask(plan, *call, "--format", "json") == ask(plan, *call, "--format", "json")
+
+
+def test_the_cut_agrees_with_the_odds(plan: Path) -> None:
+    """A year is missed as often as its odds say, but for the 300 futures that both take."""
+    odds = {r["scope_id"]: r for r in whole(plan, "quotas", "--by", "year", "--metric", "bookings")["rows"]}
+    cut = [r for r in whole(plan, "quotas", "--cut", "--metric", "bookings")["rows"] if r["cut"] == "year"]
+    assert len(cut) == 9
+    for row in cut:
+        if row["set"] == odds[row["scope_id"]]["set"]:
+            assert row["missed"] == pytest.approx(1.0 - odds[row["scope_id"]]["p_attain"])
+
+
+def test_ranks_are_among_all_reps_whatever_is_shown(plan: Path) -> None:
+    every = {r["scope_id"]: r for r in whole(plan, "performers", "--metric", "bookings")["rows"]}
+    north = whole(plan, "performers", "--metric", "bookings", "--scope", "team:north")["rows"]
+    assert [r["scope_id"] for r in north] == ["r01", "r02", "r03"]
+    assert north == [every[r] for r in ("r01", "r02", "r03")]
+    assert sorted(r["rank"] for r in every.values()) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_lift_is_priced_and_called_an_association(plan: Path) -> None:
+    found = whole(plan, "performers", "--lift", "opportunities_created")
+    company = {r["metric"]: r for r in found["rows"] if r["scope"] == "company"}
+    assert company["opportunities_created"]["gain"] > 0
+    lifted = {r["scope_id"] for r in found["rows"] if r["scope"] == "rep"}
+    top = set(whole(plan, "performers")["summary"]["top"]["reps"])
+    assert lifted
+    assert not lifted & top
+    parts = [
+        r["gain"] for r in found["rows"] if r["scope"] == "rep" and r["metric"] == "opportunities_created"
+    ]
+    assert sum(parts) == pytest.approx(company["opportunities_created"]["gain"])
+    assert "association" in ask(plan, "performers", "--lift", "opportunities_created")
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (("performers", "--by", "month"), "--by month: reps are compared over the whole history"),
+        (("performers", "--metric", "close_rat"), "did you mean close_rate?"),
+        (("performers", "--scope", "rep:nobody"), "there is no rep 'nobody'"),
+        (("performers", "--lift", "weather"), "--lift weather: reps are not compared by it"),
+        (("pipeline", "--metric", "close_rate"), "an open pipeline does not feed it"),
+        (("pipeline", "--by", "fortnight"), "--by fortnight"),
+        (("quotas", "--cut", "--metric", "close_rate"), "--cut: no quota on a sum"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_answered_is_refused(plan: Path, call: tuple[str, ...], said: str) -> None:
+    assert said in ask(plan, *call, code=2)
