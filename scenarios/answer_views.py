@@ -203,7 +203,7 @@ def _mean_rep(rows: pd.DataFrame) -> pd.DataFrame:
 def pipeline_text(answer: Answer, scopes: Sequence[str], width: int = WIDTH) -> str:
     """`pipeline`: the company by age, or the scopes asked for; then the stages as they are today."""
     rows = answer.rows if scopes else answer.rows[answer.rows["scope"] == "company"]
-    spare = {"opens", "aim", "create_by"} | ({"p_attain", "needed_money"} if scopes else set())
+    spare = {"opens", "aim", "create_by"} | ({"p_attain", "needed_money", "missing"} if scopes else set())
     if rows["target"].isna().all():
         spare |= {"target", "p_attain", "needed", "needed_money", "missing", "create"}
     columns = [f.name for f in answer.fields if f.name not in spare]
