@@ -205,8 +205,11 @@ def test_the_rows_of_the_answer(run: Run, outlook: Outlook) -> None:
         assert parts.to_numpy() == pytest.approx(whole.to_numpy()), column
     first = rows[rows["period"] == "2027-Q1"]
     assert first["expected"].iloc[0] == pytest.approx(len(outlook.book))
+    quarter = series(outlook.paths, metric("bookings"), COMPANY, periods[0])
+    factor = factor_needed(9e5, np.asarray(quarter.new), np.asarray(quarter.open), 0.7)
+    assert abs(factor - 1) > 0.05
     ratio = (first["needed"] / first["expected"]).dropna()
-    assert ratio.to_numpy() == pytest.approx(np.full(len(ratio), ratio.iloc[0]))
+    assert ratio.to_numpy() == pytest.approx(np.full(len(ratio), factor))
     assert (rows["missing"].dropna() >= 0).all()
     assert rows.loc[rows["age"] != "all", "create"].isna().all()
 
@@ -226,6 +229,14 @@ def test_targets_of_parts_are_cut_from_the_year(run: Run) -> None:
     quarters = {f"2027-Q{q}": stated[f"2027-Q{q}"] for q in (1, 2, 3, 4)}
     by_month = rows["target"].to_numpy(dtype=float).reshape(4, 3).sum(axis=1)
     assert by_month == pytest.approx(list(quarters.values()))  # from the nearest period that states one
+    paths = run.paths([*run.periods("month"), *run.periods("quarter")])
+    mean = {
+        p.label: series(paths, metric("bookings"), COMPANY, p).total.mean()
+        for p in (*run.periods("month"), *run.periods("quarter"))
+    }
+    wanted = stated["2027-Q2"] * mean["2027-05"] / mean["2027-Q2"]
+    assert float(rows["target"].iloc[4]) == pytest.approx(wanted)
+    assert wanted != pytest.approx(stated["2027-Q2"] / 3, rel=0.01)
     assert "2027-Q1" in " ".join(notes)
 
 
