@@ -315,12 +315,14 @@ def forecast(source: Path | None, form: str, out: Path | None, quiet: bool, **op
 
     _refuse_out(out)
     scope, metric = options["scope"], options["metric"]
-    kind, names = check_by(options["by"]), select_metrics(metric)
+    kind = check_by(options["by"])
+    select_metrics(metric)
     with _progress(quiet) as told:
         run = _run(source, options, told)
         select_scopes(run.scopes, scope)  # a typing error is told before the fit
+        names = select_metrics(metric, run.able)
         periods = run.periods(kind)
-        paths = run.paths(periods)
+        paths = run.paths(periods, names)
         scopes = select_scopes(paths.scopes(), scope)
         found = answer(paths, names, scopes, periods, run.provenance(), options["quantiles"])
     _show(found, form, out, lambda whole, width: as_table(forecast_view(whole, scope, metric), width=width))
@@ -358,10 +360,12 @@ def quotas(
 
     _refuse_out(out)
     scope, metric = options["scope"], options["metric"]
-    kind, names = check_by(options["by"]), select_metrics(metric)
+    kind = check_by(options["by"])
+    select_metrics(metric)
     with _progress(quiet) as told:
         run = _run(source, options, told)
         candidates = read_quotas(file, calendar=run.plan.calendar) if file else ()
+        names = select_metrics(metric, run.able) if metric else ()
         chosen, notes = run.quotas(candidates)
         select_scopes(run.scopes, scope)
         chosen = select_quotas(chosen, scope, names, kind, run.plan.calendar)
@@ -373,7 +377,8 @@ def quotas(
         if cut:
             found = cut_quotas(run, chosen)
         else:
-            paths = run.paths([run.plan.calendar.parse(q.period) for q in chosen])
+            periods = [run.plan.calendar.parse(q.period) for q in chosen]
+            paths = run.paths(periods, tuple({q.metric: None for q in chosen}))
             found = attainability(paths, chosen, run.plan.calendar, run.provenance(), options["quantiles"])
             found = judged(found, stored_record(run), run.force)
     view = cut_view if cut else quota_view

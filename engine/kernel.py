@@ -9,7 +9,6 @@ the first simulated day; a day index at or beyond the last day means "not within
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numba
@@ -21,14 +20,13 @@ from quotacast.engine.streams import GOLDEN, PER_DRAW, mix, unit
 FINE = 4
 #: Entries of the guide to a row of cumulative shares; a power of 2, so exact.
 GUIDE = 8192
-#: Draws that a thread takes at a time.
-CHUNK = 64
 #: -log of the smallest probability of zero with which counts are drawn by exact inversion; beyond, the
 #: recursion underflows and, means being that large without much overdispersion, a rounded Normal serves.
 EXACT_COUNT = 700.0
 _U = np.uint64
 # Places of a deal's own stream.
-_WAIT, _CAUSE, _DAY, _SEGMENT, _VALUE, _RATIO, _ZERO = _U(0), _U(1), _U(2), _U(3), _U(4), _U(5), _U(6)
+_WAIT, _CAUSE, _DAY, _SEGMENT = _U(0), _U(1), _U(2), _U(3)
+_VALUE, _RATIO, _ZERO, _MARGIN = _U(4), _U(5), _U(6), _U(7)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -79,7 +77,7 @@ def _share_guide(cumulative, guide):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _rates(p, d, r, position, quarter, age, time, rep, out):
+def rates(p, d, r, position, quarter, age, time, rep, out):
     """Hazards of a cause for a rep, but for a deal's own factor, into ``out`` (bands x pieces,)."""
     pieces = position.shape[0]
     for piece in range(pieces):
@@ -150,9 +148,7 @@ def paths(rep, start, cumulative, weights, edges, piece_of_day, age_edges, cycle
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _draws(
-    from_draw,
-    to_draw,
+def close_deals(
     guide,
     bin_key,  # (reps, bins)
     place,  # where a deal's spells are: of open deals, then of new ones by rep and day of creation
@@ -181,6 +177,8 @@ def _draws(
     created_time,  # (draws, bins)
     created_rep,  # (draws, reps, quarters)
     created_tenure,  # (posterior, bands)
+    driven,  # 1: recent activity changes the mean
+    created_drive,  # (draws, reps, bins)
     dispersion,  # (posterior,)
     mix_row,  # (reps,)
     segment_mix,  # (posterior, rows, segments)
@@ -217,17 +215,27 @@ def _draws(
     deal_segment,
     deal_band,
     deal_amount,  # log of the quote, NaN unknown
+    # opportunities that leads begin
+    begun_at,  # (draws, reps + 1) where those of a draw and rep begin
+    begun_day,
+    begun_segment,
+    begun_stream,
     # changed rates by rep and piece
     changed,
     share_times,
     cycle_times,
     value_times,
+    # margin of wins
+    margin,  # shares of the amount
+    margin_shares,  # (bootstraps, segments, margins), none where margins are unknown
+    margin_times,  # (reps, pieces)
     # results
     created,  # (draws, reps, steps)
     won,  # (draws, reps, steps, components)
     lost,
     won_days,
     won_cents,
+    margin_cents,
 ):
     """Simulate some draws of a block; see the module :mod:`quotacast.engine.tables` for every array.
 
@@ -246,24 +254,27 @@ def _draws(
     begin, end, cell, piece = spell[0], spell[1], spell[2], spell[3]
     before, risk = span[0], span[1]
     days, rows = weights.shape[0], 1 if changed else 0
-    for d in range(from_draw, to_draw):
+    bootstraps, margins = margin_shares.shape[0], margin.shape[0]
+    for d in range(parameter.shape[0]):
         p = parameter[d]
         draw = _U(first_draw + d) * PER_DRAW
         shares[:] = residual_shares[p]  # read in order, once, into the cache
         _share_guide(shares, share_at)
         for r in range(reps):
-            _rates(p, d, r, position, quarter, age_win, time_win, rep_win, rate_win)
-            _rates(p, d, r, position, quarter, age_loss, time_loss, rep_loss, rate_loss)
+            rates(p, d, r, position, quarter, age_win, time_win, rep_win, rate_win)
+            rates(p, d, r, position, quarter, age_loss, time_loss, rep_loss, rate_loss)
             rep_wins, rep_losses, rep_value, shares_of = (
                 base_win[d, r],
                 base_loss[d, r],
                 value_rep[d, r],
                 mix_row[r],
             )
-            for b in range(bins + 1):  # the last stands for the deals that are open
-                is_open = b == bins
+            for b in range(bins + 2):  # then come the deals that are open, and those that leads begin
+                is_open, is_begun = b == bins, b > bins
                 n = deal_at[r + 1] - deal_at[r]
-                if not is_open:
+                if is_begun:
+                    n = begun_at[d, r + 1] - begun_at[d, r]
+                elif not is_open:
                     low, high = bin_edges[b], bin_edges[b + 1]
                     worked = at_work[r, low]
                     exposure = at_work[r, high] - worked
@@ -276,6 +287,8 @@ def _draws(
                         * created_rep[d, r, bin_quarter[b]]
                         * created_tenure[p, tenure[r, b]]
                     )
+                    if driven:
+                        mean *= created_drive[d, r, b]
                     bin_stream = bin_key[r, b]
                     n = count(unit(bin_stream, draw), mean, dispersion[p])
                 for k in range(n):
@@ -285,16 +298,20 @@ def _draws(
                         start = deal_start[i]
                         s, band, log_amount = deal_segment[i], deal_band[i], deal_amount[i]
                     else:
-                        stream = mix(bin_stream ^ mix(_U(k + 1)))
-                        target = worked + unit(stream, draw + _DAY) * exposure
-                        start = low
-                        for day in range(low + 1, high):
-                            start += at_work[r, day] < target
+                        if is_begun:
+                            i = begun_at[d, r] + k
+                            stream, start, s = begun_stream[i], begun_day[i], begun_segment[i]
+                        else:
+                            stream = mix(bin_stream ^ mix(_U(k + 1)))
+                            target = worked + unit(stream, draw + _DAY) * exposure
+                            start = low
+                            for day in range(low + 1, high):
+                                start += at_work[r, day] < target
+                            u = unit(stream, draw + _SEGMENT)
+                            s = 0
+                            for j in range(segments - 1):
+                                s += segment_mix[p, shares_of, j] < u
                         created[d, r, step_of_day[start]] += 1
-                        u = unit(stream, draw + _SEGMENT)
-                        s = 0
-                        for j in range(segments - 1):
-                            s += segment_mix[p, shares_of, j] < u
                         band, log_amount = 0, math.nan
                         if quoted:
                             u = unit(stream, draw + _VALUE)
@@ -360,37 +377,39 @@ def _draws(
                     amount = math.exp(log_amount)
                     if changed:
                         amount *= value_times[r, piece_of_day[day]]
-                    won_cents[d, r, step, component] += math.floor(min(amount, largest) * 100.0 + 0.5)
+                    cents = math.floor(min(amount, largest) * 100.0 + 0.5)
+                    won_cents[d, r, step, component] += cents
+                    if margins > 0:
+                        u = unit(stream, draw + _MARGIN)
+                        some = margin_shares[p % bootstraps, s]
+                        pick = np.searchsorted(some, u)
+                        part = min(margin[min(pick, margins - 1)] * margin_times[r, piece_of_day[day]], 1.0)
+                        margin_cents[d, r, step, component] += math.floor(cents * part + 0.5)
 
 
-def run(**arrays: Any) -> None:
-    """Simulate a block of draws into its result arrays; threads share the draws and change nothing.
-
-    Plain threads, because the compiled loop releases the GIL, and compiles far faster than a parallel loop.
-    """
-    shared = _shared(arrays)
-    starts = range(0, len(arrays["parameter"]), CHUNK)
-    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
-        list(pool.map(lambda d: _draws(d, min(d + CHUNK, starts.stop), **shared, **arrays), starts))
-
-
-def _shared(arrays: dict[str, Any]) -> dict[str, Any]:
-    """What all draws of a block have in common and is quickly made."""
+def shared(arrays: dict[str, Any]) -> dict[str, Any]:
+    """What all draws have in common and is quickly made."""
     names = ("cumulative", "weights", "edges", "piece_of_day", "age_edges", "cycle_times")
     grid = [arrays[name] for name in names]
     days, reps = arrays["weights"].size, arrays["rep_key"].size if arrays["changed"] else 1
     rep = np.concatenate([arrays["deal_rep"], np.repeat(np.arange(reps), days)])
     start = np.concatenate([arrays["deal_start"], np.tile(np.arange(days), reps)])
     place, spell, span = paths(rep, start, *grid)
+    order, at = rows_by_rep(arrays["deal_rep"], arrays["rep_key"].size)
     return {
         "guide": day_guide(arrays["cumulative"]),
         "bin_key": bin_keys(arrays["rep_key"], arrays["bin_label"]),
         "place": place,
         "spell": spell,
         "span": span,
-        "deal_order": np.argsort(arrays["deal_rep"], kind="stable"),
-        "deal_at": np.searchsorted(np.sort(arrays["deal_rep"]), np.arange(arrays["rep_key"].size + 1)),
+        "deal_order": order,
+        "deal_at": at,
     }
+
+
+def rows_by_rep(rep: Any, reps: int) -> tuple[Any, Any]:
+    """Rows in the order of reps, and where those of each rep begin, shape (reps + 1,)."""
+    return np.argsort(rep, kind="stable"), np.searchsorted(np.sort(rep), np.arange(reps + 1))
 
 
 @numba.njit(cache=True, nogil=True)

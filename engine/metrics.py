@@ -6,13 +6,15 @@ ratios). A new metric is a row of :data:`METRICS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quotacast.engine.able import Able
+from quotacast.engine.drivers import ACTIVITY
 from quotacast.engine.paths import Paths
 from quotacast.engine.quota import Scope
 from quotacast.errors import PlanError
@@ -34,6 +36,8 @@ class Metric:
         Which direction is good; attainment of a ``down`` metric is quota / actual.
     top, bottom : tuple of str
         Measures whose sums are divided; an empty ``bottom`` means the sum itself.
+    less : tuple of str
+        Measures that are taken off a sum.
     scale : float
         Factor from measures to the unit (cents to money: 0.01).
     definition : str
@@ -47,6 +51,12 @@ class Metric:
     bottom: tuple[str, ...]
     scale: float
     definition: str
+    less: tuple[str, ...] = ()
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Everything that it is made of."""
+        return (*self.top, *self.bottom, *self.less)
 
     @property
     def is_ratio(self) -> bool:
@@ -64,85 +74,93 @@ class Metric:
             return np.asarray(values / target if self.good == "up" else target / values)
 
 
+_IN: Level = "input"
 _DEAL: Level = "lead-to-deal"
 _OUT: Level = "output"
+_WON, _CENTS, _MARGIN = ("won",), ("won_cents",), ("margin_cents",)
+_ENDED = ("leads_converted", "leads_disqualified")
+#: Metrics with one name each; every kind of activity in the data is one more, see :func:`metric`.
 METRICS: Mapping[str, Metric] = {
-    m.name: m
-    for m in (
-        Metric(
-            "opportunities_created",
-            _DEAL,
-            "count",
-            "up",
-            ("created",),
-            (),
-            1.0,
-            "opportunities created in the period",
-        ),
-        Metric(
-            "close_rate",
-            _DEAL,
-            "ratio",
-            "up",
-            ("won",),
-            ("won", "lost"),
-            1.0,
-            "won / (won + lost) among deals closed in the period",
-        ),
-        Metric(
-            "cycle_days", _DEAL, "days", "down", ("won_days",), ("won",), 1.0, "mean age at the win, days"
-        ),
-        Metric(
-            "deal_value", _DEAL, "money", "up", ("won_cents",), ("won",), 0.01, "mean amount of deals won"
-        ),
-        Metric("deals_won", _OUT, "count", "up", ("won",), (), 1.0, "deals won in the period"),
-        Metric(
-            "bookings",
-            _OUT,
-            "money",
-            "up",
-            ("won_cents",),
-            (),
-            0.01,
-            "amounts of deals won, on their close dates",
-        ),
-        Metric(
-            "revenue",
-            _OUT,
-            "money",
-            "up",
-            ("won_cents",),
-            (),
-            0.01,
-            "recognised at close: equals bookings while the plan states no terms",
-        ),
+    row[0]: Metric(*row)
+    for row in (
+        ("leads_created", _DEAL, "count", "up", ("leads_created",), (), 1.0, "leads that came in"),
+        ("lead_close_rate", _DEAL, "ratio", "up", ("leads_converted",), _ENDED, 1.0,
+         "converted / (converted + disqualified) among leads closed in the period"),
+        ("lead_cycle_days", _DEAL, "days", "down", ("lead_days",), ("leads_converted",), 1.0,
+         "mean age at the conversion of a lead, days"),
+        ("opportunities_created", _DEAL, "count", "up", ("created",), (), 1.0,
+         "opportunities created in the period"),
+        ("close_rate", _DEAL, "ratio", "up", _WON, ("won", "lost"), 1.0,
+         "won / (won + lost) among deals closed in the period"),
+        ("cycle_days", _DEAL, "days", "down", ("won_days",), _WON, 1.0, "mean age at the win, days"),
+        ("deal_value", _DEAL, "money", "up", _CENTS, _WON, 0.01, "mean amount of deals won"),
+        ("deals_won", _OUT, "count", "up", _WON, (), 1.0, "deals won in the period"),
+        ("bookings", _OUT, "money", "up", _CENTS, (), 0.01, "amounts of deals won, on their close dates"),
+        ("revenue", _OUT, "money", "up", _CENTS, (), 0.01,
+         "recognised at close: equals bookings while the plan states no terms"),
+        ("gross_margin", _OUT, "money", "up", _MARGIN, (), 0.01,
+         "amounts of deals won less their direct costs"),
+        ("profit", _OUT, "money", "up", _MARGIN, (), 0.01,
+         "gross margin less the plan's selling costs", ("cost_cents", "commission_cents")),
     )
-}
-#: Known metrics that need tables or plan sections which this version does not read yet.
-NOT_YET: Mapping[str, str] = {
-    "leads_created": "the lead part of the chain",
-    "gross_margin": "costs or margins per deal",
-    "profit": "margins per deal and the plan's selling costs",
-}
+}  # fmt: skip
+#: What a change of the margin is measured by; no quota is set on it.
+MARGIN = Metric(
+    "margin", _OUT, "ratio", "up", _MARGIN, _CENTS, 1.0, "gross margin / amount of deals won"
+)  # fmt: skip
 
 
 def metric(name: str) -> Metric:
-    """Look a metric up.
+    """Look a metric up; every ``activity:<kind>`` is one.
 
     Raises
     ------
     PlanError
-        If it cannot be answered, with what is missing.
+        If there is no such metric. Whether the data can answer it, `Able.reason` tells.
     """
     if name in METRICS:
         return METRICS[name]
-    if name in NOT_YET or name.startswith("activity:"):
-        why = NOT_YET.get(name, "the activity part of the chain")
-        raise PlanError(
-            f"metric {name}: cannot be answered yet, it needs {why}, which this version does not simulate; "
-            f"there are {', '.join(METRICS)}"
-        )
-    raise PlanError(f"metric {name!r} is not known; there are {', '.join(METRICS)}")
+    kind = name.removeprefix(ACTIVITY)
+    if kind and kind != name:
+        return Metric(name, _IN, "count", "up", (name,), (), 1.0, f"activities of the kind {kind}")
+    raise PlanError(f"metric {name!r} is not known; there are {', '.join(METRICS)}, {ACTIVITY}<kind>")
+
+
+def answerable(able: Able) -> tuple[str, ...]:
+    """Names of every metric that can be answered: activities first, then the way of a deal."""
+    names = (*(f"{ACTIVITY}{kind}" for kind in able.kinds), *METRICS)
+    return tuple(name for name in names if not able.reason(name))
+
+
+def check_able(names: Iterable[str], able: Able) -> None:
+    """Refuse metrics by name.
+
+    Raises
+    ------
+    PlanError
+        With every one that is unknown or cannot be answered, and what is missing.
+    """
+    problems: list[str] = []
+    for name in dict.fromkeys(names):
+        try:
+            metric(name)
+        except PlanError as error:
+            problems += error.problems
+        if reason := able.reason(name):
+            problems.append(f"metric {name}: {reason}")
+    if problems:
+        raise PlanError(problems)
+
+
+def measures_of(names: Iterable[str]) -> tuple[str, ...]:
+    """Measures that metrics are made of, as `simulate` takes them."""
+    found = dict.fromkeys(m for name in names for m in metric(name).measures)
+    return tuple(found | ({"won_cents": None} if "commission_cents" in found else {}))
+
+
+def units(names: Iterable[str]) -> dict[str, str]:
+    """Unit of every metric that is listed, and of those that always are there."""
+    return {name: metric(name).unit for name in (*METRICS, *names)}
 
 
 @dataclass(frozen=True)
@@ -166,13 +184,21 @@ class Series:
 
 
 def series(paths: Paths, which: Metric, scope: Scope, period: Period) -> Series:
-    """Values of a metric on all paths."""
+    """Values of a metric on all paths.
+
+    Raises
+    ------
+    PlanError
+        If it cannot be answered, with what is missing.
+    """
+    _refuse(paths, which)
     if not which.is_ratio:
-        done = float(_sum(which.top, lambda m: float(paths.actual(m, scope, period)))) * which.scale
-        parts = [paths.simulated(m, scope, period) for m in which.top]
-        opened = np.asarray(sum(p[0] for p in parts)) * which.scale
-        new = np.asarray(sum(p[1] for p in parts)) * which.scale
-        return Series(np.asarray(done + opened + new, dtype=float), opened, new, done)
+        signs = {**dict.fromkeys(which.top, 1.0), **dict.fromkeys(which.less, -1.0)}
+        parts = [(sign, paths.simulated(m, scope, period)) for m, sign in signs.items()]
+        opened = np.asarray(sum(sign * p[0] for sign, p in parts)) * which.scale
+        new = np.asarray(sum(sign * p[1] for sign, p in parts)) * which.scale
+        done = sum(sign * paths.actual(m, scope, period) for m, sign in signs.items()) * which.scale
+        return Series(np.asarray(done + opened + new, dtype=float), opened, new, float(done))
 
     def whole(measure: str) -> Floats:
         opened, new = paths.simulated(measure, scope, period)
@@ -184,6 +210,15 @@ def series(paths: Paths, which: Metric, scope: Scope, period: Period) -> Series:
     past = _sum(which.bottom, lambda m: float(paths.actual(m, scope, period)))
     seen = _sum(which.top, lambda m: float(paths.actual(m, scope, period)))
     return Series(total, None, None, float(seen / past * which.scale) if past > 0 else None)
+
+
+def _refuse(paths: Paths, which: Metric) -> None:
+    if reason := paths.able.reason(which.name):
+        raise PlanError(f"metric {which.name}: {reason}")
+    if lost := [m for m in which.measures if not paths.has(m)]:
+        raise PlanError(
+            f"metric {which.name}: these futures hold no {', '.join(lost)}; simulate them with it"
+        )
 
 
 def _sum(measures: tuple[str, ...], value: Callable[[str], Floats | float]) -> Floats:

@@ -12,6 +12,8 @@ SCOPE_KINDS = ("company", "team", "rep")
 #: Metrics with one name each; ``activity:<kind>`` comes on top for every kind in the data.
 METRIC_NAMES = (
     "leads_created",
+    "lead_close_rate",
+    "lead_cycle_days",
     "opportunities_created",
     "close_rate",
     "cycle_days",
@@ -23,6 +25,8 @@ METRIC_NAMES = (
     "profit",
 )
 ACTIVITY = "activity:"
+#: Metrics that are shares of something.
+RATES = ("close_rate", "lead_close_rate")
 #: Name of the set of quotas that are in no named candidate set.
 DEFAULT_SET = "base"
 
@@ -101,6 +105,6 @@ def check_target(metric: str, target: float) -> float:
     """Return a target, or raise a `PlanError` where the metric can never have that value."""
     if not 0 < target <= 1e15:
         raise PlanError(f"target {target:g} came, wanted a number greater than 0")
-    if metric == "close_rate" and target > 1:
-        raise PlanError(f"target {target:g} came for close_rate, wanted a share from 0 to 1, or 40%")
+    if metric in RATES and target > 1:
+        raise PlanError(f"target {target:g} came for {metric}, wanted a share from 0 to 1, or 40%")
     return target

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from queue import SimpleQueue
 from typing import Any
 
+import numba
 import numpy as np
 
-from quotacast.engine import kernel
+from quotacast.engine import kernel, kernel_leads
+from quotacast.engine.able import able
 from quotacast.engine.actuals import actual_measures
 from quotacast.engine.book import open_book
-from quotacast.engine.drivers import Drivers
-from quotacast.engine.paths import COMPONENTS, Paths, Steps
+from quotacast.engine.columns import BLOCK as COLUMNS_BLOCK
+from quotacast.engine.columns import Columns, Part, join, take
+from quotacast.engine.drivers import ACTIVITY, Drivers
+from quotacast.engine.paths import MEASURES, Paths, Steps, components
+from quotacast.engine.selling import Costs, coming_costs, past_costs
 from quotacast.engine.tables import Tables
 from quotacast.models.funnel import Funnel
 from quotacast.models.history.history import History
+from quotacast.models.margins import read_margins
 
-#: Draws per block: bounds the memory of the per-draw tables.
+#: Draws for which tables are made at a time: bounds their memory.
 BLOCK = 1000
+#: Cells (draw, rep, step) of a measure that are held as plain arrays at a time.
+PLAIN_CELLS = 1_500_000
+#: Measures of leads, and what needs more than 32 bits.
+LEAD_MEASURES = ("leads_created", "leads_converted", "leads_disqualified", "lead_days")
+WIDE = ("won_cents", "margin_cents")
 
 
 def simulate(
@@ -30,10 +43,11 @@ def simulate(
     *,
     draws: int,
     seed: int,
-    block: int = BLOCK,
+    costs: Costs | None = None,
+    measures: Collection[str] | None = None,
     told: Callable[[float], None] | None = None,
 ) -> Paths:
-    """Simulate every deal from the as-of date to the horizon.
+    """Simulate every activity, lead and deal from the as-of date to the horizon.
 
     Parameters
     ----------
@@ -46,48 +60,146 @@ def simulate(
     horizon : date
         Last simulated day.
     draws, seed : int
-    block : int
-        Draws computed at a time; changes nothing but memory.
+    costs : Costs, optional
+        What selling costs; without them there is no profit.
+    measures : collection of str, optional
+        What is kept (see `metrics.measures_of`); all without it. In daily steps it saves time and memory,
+        and it changes no number.
     told : callable, optional
         Called with the share that is done.
     """
     prepared = funnel.prepared
     book = open_book(history, prepared.people, prepared.segment, prepared.quotes)
-    seats, done = actual_measures(history, steps)
-    tables = Tables(funnel, book, drivers, horizon, steps, seed)
-    results = run_blocks(tables, draws, block, told)
+    seats, done = actual_measures(history, steps, past_costs(costs, history, prepared.people, steps))
+    margins = read_margins(history, prepared.segment)
+    tables = Tables(funnel, book, drivers, horizon, steps, seed, margins)
+    wanted = [m for m in measures_of(tables) if measures is None or m in measures]
+    columns = run_columns(tables, draws, wanted or ["created"], told)
+    coming = coming_costs(costs, tables.crew, drivers, steps, tables.grid.first)
     return Paths(
         as_of=history.as_of_date,
         steps=steps,
         reps=tables.crew.reps,
         teams=tables.crew.teams,
+        columns=columns,
         done_seats=seats,
         done=done,
-        **results,
+        able=able(history, prepared.chain, costs),
+        certain={} if costs is None else {"cost_cents": coming},
+        shares={} if costs is None else {"commission_cents": ("won_cents", costs.commission)},
     )
 
 
-def run_blocks(
-    tables: Tables, draws: int, block: int = BLOCK, told: Callable[[float], None] | None = None
-) -> dict[str, Any]:
-    """Run the inner loop over blocks of draws; a draw's result does not depend on its block."""
-    results = empty_results(draws, len(tables.crew.reps), len(tables.steps))
-    for first in range(0, draws, block):
-        size = min(block, draws - first)
-        part = {name: array[first : first + size] for name, array in results.items()}
-        kernel.run(**tables.fixed, **tables.block(first, size), **part)
-        if told:
-            told((first + size) / draws)
+def measures_of(tables: Tables) -> tuple[str, ...]:
+    """What the tables let be simulated."""
+    without: set[str] = set() if tables.leads.there else set(LEAD_MEASURES)
+    without |= set() if tables.margins is not None else {"margin_cents"}
+    kinds = tables.funnel.prepared.chain.kinds
+    return (*(f"{ACTIVITY}{kind}" for kind in kinds), *(m for m in MEASURES if m not in without))
+
+
+def run_columns(
+    tables: Tables, draws: int, measures: Collection[str], told: Callable[[float], None] | None = None
+) -> dict[str, Columns]:
+    """Simulate draws and keep some measures, in memory that grows with what happens, not with the steps."""
+    reps, steps = len(tables.crew.reps), len(tables.steps)
+    size = int(np.clip(PLAIN_CELLS // (reps * steps), 1, COLUMNS_BLOCK))
+    shared, done = _shared(tables, measures), 0
+    plain: SimpleQueue[dict[str, Any]] = SimpleQueue()
+
+    def block(first: int) -> dict[str, Part]:
+        mine = plain.get()
+        now = {name: array[: draws - first] for name, array in mine.items()}
+        _run(tables, shared, first, now)
+        found = {name: take(now[name]) for name in measures}
+        for name in set(now) - set(measures):
+            now[name].fill(0)
+        plain.put(mine)
+        return found
+
+    kept: dict[str, list[Part]] = {name: [] for name in measures}
+    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        for _ in range(numba.get_num_threads()):
+            plain.put(empty_results(tables, min(size, draws), measures))
+        for found in pool.map(block, range(0, draws, size)):
+            for name, part in found.items():
+                kept[name].append(part)
+            done += next(iter(found.values())).draws
+            if told:
+                told(done / draws)
+    return {name: join(parts, reps, steps, components(name)) for name, parts in kept.items()}
+
+
+def run_blocks(tables: Tables, draws: int, block: int = BLOCK) -> dict[str, Any]:
+    """Run the inner loops into plain arrays, shape (draws, reps, steps[, components])."""
+    measures = measures_of(tables)
+    results, shared = empty_results(tables, draws, measures), _shared(tables, measures)
+
+    def part(first: int) -> None:
+        mine = {name: array[first : first + block] for name, array in results.items()}
+        _run(tables, shared, first, mine)
+
+    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        list(pool.map(part, range(0, draws, block)))
     return results
 
 
-def empty_results(draws: int, reps: int, steps: int) -> dict[str, Any]:
-    """Zeroed arrays of a simulation's results."""
-    shape = (draws, reps, steps, len(COMPONENTS))
+def empty_results(tables: Tables, draws: int, measures: Collection[str]) -> dict[str, Any]:
+    """Zeroed arrays of the measures wanted, and of what is counted with them anyway."""
+    names = [m for m in measures_of(tables) if m in measures or not m.startswith(ACTIVITY)]
+    shape = (draws, len(tables.crew.reps), len(tables.steps))
     return {
-        "created": np.zeros(shape[:3], dtype=np.int32),
-        "won": np.zeros(shape, dtype=np.int32),
-        "lost": np.zeros(shape, dtype=np.int32),
-        "won_days": np.zeros(shape, dtype=np.int32),
-        "won_cents": np.zeros(shape, dtype=np.int64),
+        name: np.zeros(
+            shape + ((components(name),) if components(name) > 1 else ()),
+            dtype=np.int64 if name in WIDE else np.int32,
+        )
+        for name in names
     }
+
+
+def _shared(tables: Tables, measures: Collection[str]) -> dict[str, dict[str, Any]]:
+    """What is made once for the parts of the chain that the measures need."""
+    wanted = {m for m in measures if not m.startswith(ACTIVITY)}
+    found = {}
+    if tables.leads.there and wanted:
+        found["leads"] = kernel_leads.shared(tables.leads.fixed)
+    if wanted - set(LEAD_MEASURES):
+        found["deals"] = kernel.shared(tables.fixed)
+    return found
+
+
+def _run(tables: Tables, shared: Mapping[str, dict[str, Any]], first: int, results: dict[str, Any]) -> None:
+    """Simulate the next draws into their arrays: activities, leads, deals.
+
+    A block is one thread's work. Plain threads share the blocks, because the compiled loops release the
+    GIL, and compile far faster than parallel ones.
+    """
+    draws = len(next(iter(results.values())))
+    counted = {name: array for name, array in results.items() if name.startswith(ACTIVITY)}
+    if not shared:
+        tables.activity.block(np.arange(first, first + draws) % tables.funnel.draws, first, counted, False)
+        return
+    block = tables.block(first, draws, counted)
+    leads = block.pop("leads")
+    begun = _nothing_begun(draws, len(tables.crew.reps))
+    if "leads" in shared:
+        given = {k: v for k, v in tables.leads.fixed.items() if k not in _ONLY_SHARED}
+        counts = {name: results[name] for name in LEAD_MEASURES}
+        begun = kernel_leads.convert_leads(**shared["leads"], **given, **leads, **counts)
+    if "deals" in shared:
+        counts = {m: a for m, a in results.items() if m not in LEAD_MEASURES and m not in counted}
+        counts.setdefault("margin_cents", np.zeros((1, 1, 1, 1), dtype=np.int64))
+        given = dict(zip(("begun_at", "begun_day", "begun_segment", "begun_stream"), begun, strict=True))
+        kernel.close_deals(**shared["deals"], **tables.fixed, **block, **given, **counts)
+
+
+#: Arrays of leads that only :func:`kernel_leads.shared` and the closed form read.
+_ONLY_SHARED = (
+    "weights", "edges", "piece_of_day", "bin_label", "rep_key", "age_edges", "cycle_times", "share_times",
+    "amount_win", "amount_loss", "deal_band",
+)  # fmt: skip
+
+
+def _nothing_begun(draws: int, reps: int) -> tuple[Any, ...]:
+    none = np.zeros(0, dtype=np.int64)
+    return np.zeros((draws, reps + 1), dtype=np.int64), none, none, np.zeros(0, dtype=np.uint64)

@@ -18,12 +18,15 @@ with the oldest at which anything ever closed: beyond lies extrapolation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quotacast.engine.drivers import ACTIVITY
+from quotacast.models.conversion import HazardData
+from quotacast.models.counts import CountData
 from quotacast.models.funnel import Funnel
 from quotacast.models.periods import END_DAYS
 from quotacast.models.terms import Floats
@@ -72,7 +75,10 @@ class Kind:
 
 def age_bounds(funnel: Funnel) -> Floats:
     """Ends of the bands of age, from 0 to the day after the oldest close, shape (bands + 1,)."""
-    hazards = funnel.prepared.hazards
+    return _bounds(funnel.prepared.hazards)
+
+
+def _bounds(hazards: HazardData) -> Floats:
     end = float(hazards.last_event_age + 1)
     return np.array([*(e for e in hazards.age_edges if e < end), end], dtype=float)
 
@@ -103,6 +109,24 @@ def fates(win: Floats, loss: Floats, bounds: Floats) -> tuple[Floats, Floats, Fl
     )
 
 
+def counted(funnel: Funnel, model: str) -> CountData:
+    """The data of a model of how many: ``created``, ``leads`` or ``activity:<kind>``."""
+    prepared = funnel.prepared
+    if model == "created":
+        return prepared.counts
+    found = prepared.chain.leads if model == "leads" else prepared.chain.activities[model.partition(":")[2]]
+    if found is None:
+        raise ValueError(f"no model of {model}")
+    return found
+
+
+def ended(funnel: Funnel, cause: str) -> HazardData:
+    """The data of a model of whether and when, by its cause."""
+    links = funnel.prepared.chain.links.values()
+    found = [one.hazards for one in links if cause in one.link.causes]
+    return found[0] if found else funnel.prepared.hazards
+
+
 def levels(funnel: Funnel, model: str, name: str, rows: Ints, size: int) -> Floats:
     """Draws of a term's levels, zeros where the model has no such term; shape (rows, size)."""
     found = funnel.posteriors[model].effects.get(name)
@@ -130,19 +154,16 @@ def rep_effects(funnel: Funnel, model: str, rows: Ints, quarter: int | None = No
 
 
 def _quarters(funnel: Funnel, model: str) -> Ints:
-    prepared = funnel.prepared
-    known: Mapping[str, Ints] = {
-        "created": prepared.counts.quarters,
-        "won": prepared.hazards.quarters,
-        "lost": prepared.hazards.quarters,
-        "value": prepared.value.quarters,
-    }
-    return known[model]
+    if model == "value":
+        return funnel.prepared.value.quarters
+    if model in ("created", "leads") or model.startswith(ACTIVITY):
+        return counted(funnel, model).quarters
+    return ended(funnel, model).quarters
 
 
 def average_hazard(funnel: Funnel, cause: str, rows: Ints) -> Floats:
     """Hazard by age of an average deal on an average day of the quarter, shape (rows, bands of age)."""
-    bands = len(funnel.prepared.hazards.age_edges)
+    bands = len(ended(funnel, cause).age_edges)
     places = len(POSITION_DAYS)
     both = levels(funnel, cause, "age_position", rows, bands * places).reshape(rows.size, bands, places)
     eta = both + levels(funnel, cause, "position", rows, places)[:, None, :]
@@ -211,14 +232,67 @@ def company_mix(funnel: Funnel, rows: Ints) -> Floats:
     return np.diff(funnel.mix[rows, -1].astype(float), axis=1, prepend=0.0)
 
 
+def arrivals(funnel: Funnel, model: str, rows: Ints, quarter: int | None = None) -> Floats:
+    """Opportunities, leads or activities per working month at equal conditions, shape (rows, reps).
+
+    With a rep's own usual activity, where that goes along with creation between reps.
+    """
+    season = np.exp(levels(funnel, model, "season", rows, 12)).mean(axis=1)
+    team = np.exp(levels(funnel, model, "team", rows, len(counted(funnel, model).teams))).mean(axis=1)
+    level = np.exp(levels(funnel, model, "level", rows, 1))
+    reps = rep_effects(funnel, model, rows, quarter) + busyness(funnel, model, rows)
+    return np.asarray(MONTH * level * (season * team)[:, None] * np.exp(reps))
+
+
+def busyness(funnel: Funnel, model: str, rows: Ints) -> Floats:
+    """What goes along with a rep's usual activity, log scale; shape (rows, reps)."""
+    chain = funnel.prepared.chain
+    out = np.zeros((rows.size, len(funnel.prepared.people.reps)))
+    for k, kind in enumerate(chain.drivers):
+        out += levels(funnel, model, f"between:{kind}", rows, 1) * chain.between[:, k]
+    return out
+
+
+def conversion(funnel: Funnel, rows: Ints, *, equal: bool = False, quarter: int | None = None) -> Floats:
+    """Share of leads that convert, of those that end, at the company's mix; shape (rows, reps or 1)."""
+    won, lost = (np.zeros((rows.size, 1 if equal else len(funnel.prepared.people.reps))) for _ in range(2))
+    for share, converted, disqualified in _lead_fates(funnel, rows, equal, quarter):
+        won += share * converted
+        lost += share * disqualified
+    return np.asarray(won / (won + lost))
+
+
+def _lead_fates(
+    funnel: Funnel, rows: Ints, equal: bool, quarter: int | None
+) -> Iterator[tuple[float, Floats, Floats]]:
+    """By segment: its share among leads, and the odds that one converts or is disqualified."""
+    data, deals = ended(funnel, "converted"), funnel.prepared.chain.lead_deals
+    segments = len(funnel.prepared.segment.levels)
+    count = np.zeros(segments) if deals is None else np.bincount(deals.codes["segment"], minlength=segments)
+    bounds = _bounds(data)
+    for s, share in enumerate(count / max(count.sum(), 1)):
+        hazard = [
+            average_hazard(funnel, cause, rows)[:, None, : bounds.size - 1]
+            * np.exp(_reps_of(funnel, cause, rows, equal, quarter))[:, :, None]
+            * np.exp(levels(funnel, cause, "segment", rows, segments)[:, s])[:, None, None]
+            for cause in ("converted", "disqualified")
+        ]
+        won, lost, _ = fates(hazard[0], hazard[1], bounds)
+        yield float(share), won.sum(axis=2), lost.sum(axis=2)
+
+
+def leads_to_deals(funnel: Funnel, rows: Ints, *, equal: bool = False, quarter: int | None = None) -> Floats:
+    """Opportunities that a lead becomes on average, shape (rows, reps or 1)."""
+    parts = [share * won for share, won, _ in _lead_fates(funnel, rows, equal, quarter)]
+    return np.asarray(np.sum(parts, axis=0) * funnel.lead_yield[rows][:, None])
+
+
 def creations(funnel: Funnel, rows: Ints, quarter: int | None = None) -> Floats:
-    """Opportunities per working month at equal conditions, shape (rows, reps)."""
-    counts = funnel.prepared.counts
-    season = np.exp(levels(funnel, "created", "season", rows, 12)).mean(axis=1)
-    team = np.exp(levels(funnel, "created", "team", rows, len(counts.teams))).mean(axis=1)
-    level = np.exp(levels(funnel, "created", "level", rows, 1))
-    reps = np.exp(rep_effects(funnel, "created", rows, quarter))
-    return np.asarray(MONTH * level * (season * team)[:, None] * reps)
+    """Opportunities per working month at equal conditions, with and without a lead; shape (rows, reps)."""
+    direct = arrivals(funnel, "created", rows, quarter)
+    if funnel.prepared.chain.leads is None:
+        return direct
+    return direct + arrivals(funnel, "leads", rows, quarter) * leads_to_deals(funnel, rows, quarter=quarter)
 
 
 def skills(funnel: Funnel, rows: Ints, quarter: int | None = None) -> dict[str, Floats]:
@@ -227,8 +301,8 @@ def skills(funnel: Funnel, rows: Ints, quarter: int | None = None) -> dict[str, 
     Returns
     -------
     dict of ndarray, shape (rows, reps)
-        The metrics of `SKILLS`; ``bookings`` and ``opportunities_created`` are per working month, and so
-        is ``deals_won``.
+        The metrics of `SKILLS`, ``deals_won``, and those of leads and activities that are modelled. Sums
+        are per working month.
     """
     mix = company_mix(funnel, rows)
     won, closed, days, money = (np.zeros((rows.size, len(funnel.prepared.people.reps))) for _ in range(4))
@@ -240,7 +314,7 @@ def skills(funnel: Funnel, rows: Ints, quarter: int | None = None) -> dict[str, 
         days += weight * kind.won_days.sum(axis=2)
         money += wins * kind.amount
     created = creations(funnel, rows, quarter)
-    return {
+    out = {
         "bookings": created * money,
         "opportunities_created": created,
         "close_rate": won / closed,
@@ -248,16 +322,22 @@ def skills(funnel: Funnel, rows: Ints, quarter: int | None = None) -> dict[str, 
         "deal_value": money / won,
         "deals_won": created * won,
     }
+    if funnel.prepared.chain.leads is not None:
+        out["leads_created"] = arrivals(funnel, "leads", rows, quarter)
+        out["lead_close_rate"] = conversion(funnel, rows, quarter=quarter)
+    for act in funnel.prepared.chain.kinds:
+        out[ACTIVITY + act] = arrivals(funnel, ACTIVITY + act, rows, quarter)
+    return out
 
 
 def months_at_work(funnel: Funnel, quarter: int | None = None) -> Floats:
     """Working months behind every rep's history, or within a running fiscal quarter; shape (reps,)."""
-    counts, reps = funnel.prepared.counts, len(funnel.prepared.people.reps)
-    exposure, rep = counts.cells.exposure, counts.cells.codes.get("rep", np.zeros(len(counts.cells), int))
+    grid, people = funnel.prepared.grid, funnel.prepared.people
+    days = grid.days
     if quarter is not None:
-        inside = counts.cells.codes["quarter"] == quarter - counts.quarters[0]
-        exposure, rep = exposure[inside], rep[inside]
-    return np.asarray(np.bincount(rep, exposure, minlength=reps) / MONTH)
+        days = days[np.asarray(grid.quarter)[grid.piece(days)] == quarter]
+    at_work = (days >= people.start[:, None]) & (days <= people.stop[:, None])
+    return np.asarray((at_work @ grid.weight(days)) / MONTH)
 
 
 def fitted_quarters(grid: TimeGrid) -> list[int]:

@@ -29,8 +29,11 @@ import numpy as np
 from quotacast.engine.skills import (
     Ints,
     age_bounds,
+    busyness,
     company_mix,
+    counted,
     kinds,
+    leads_to_deals,
     levels,
     months_at_work,
 )
@@ -127,19 +130,29 @@ def expected_results(funnel: Funnel, history: History, rows: Ints) -> dict[Switc
 
 def _creations(funnel: Funnel, rows: Ints) -> dict[tuple[bool, bool], Floats]:
     """Expected creations over the history by (territory, rep) on or off, shape (rows, reps)."""
-    counts, reps = funnel.prepared.counts, len(funnel.prepared.people.reps)
+    out = _arrivals(funnel, "created", rows)
+    if funnel.prepared.chain.leads is None:
+        return out
+    became = {on: leads_to_deals(funnel, rows, equal=not on) for on in (True, False)}
+    leads = _arrivals(funnel, "leads", rows)
+    return {key: value + leads[key] * became[key[1]] for key, value in out.items()}
+
+
+def _arrivals(funnel: Funnel, model: str, rows: Ints) -> dict[tuple[bool, bool], Floats]:
+    """The same of one model of how many."""
+    counts, reps = counted(funnel, model), len(funnel.prepared.people.reps)
     codes, axes = counts.cells.codes, {t.name: t for t in counts.declaration.terms}
-    eta = np.repeat(levels(funnel, "created", "level", rows, 1), len(counts.cells), axis=1)
+    eta = np.repeat(levels(funnel, model, "level", rows, 1), len(counts.cells), axis=1)
     for name in ("tenure", "season", "shock", "trend"):
         if name in axes:
-            eta += funnel.posteriors["created"].effects[name][rows][:, codes[axes[name].axis]]
+            eta += funnel.posteriors[model].effects[name][rows][:, codes[axes[name].axis]]
     base = np.exp(eta) * counts.cells.exposure
-    team = np.exp(levels(funnel, "created", "team", rows, len(counts.teams)))
+    team = np.exp(levels(funnel, model, "team", rows, len(counts.teams)))
     weighted = base * team[:, codes["team"]]
     neutral = weighted.sum(axis=1, keepdims=True) / base.sum(axis=1, keepdims=True)
     order = np.zeros((len(counts.cells), reps))
     order[np.arange(len(counts.cells)), codes["rep"]] = 1.0
-    own = np.exp(levels(funnel, "created", "rep", rows, reps))
+    own = np.exp(levels(funnel, model, "rep", rows, reps) + busyness(funnel, model, rows))
     plain, placed = base @ order * neutral, weighted @ order
     return {
         (False, False): plain,

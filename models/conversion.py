@@ -1,7 +1,7 @@
 """Whether and when: competing hazards of the ways in which an episode ends.
 
-Likelihood. For every cause j (won, lost) the hazard per weighted day is constant in a cell of age
-band x calendar piece x rep x segment x amount band, and ::
+Likelihood. For every cause j (won, lost; converted, disqualified) the hazard per weighted day is constant
+in a cell of age band x calendar piece x rep x segment x amount band, and ::
 
     events[j, cell] ~ Poisson(exposure[cell] * h[j, cell])
     log h[j] = level + age band + position in the quarter + age band x position + rep + segment
@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from quotacast.models.cells import (
@@ -48,20 +49,41 @@ class Link:
     start, stop : str
         Columns of the days on which an episode begins and ends.
     state : str
-        Column that says how it ended.
-    causes : tuple of 2 str
-        Values of ``state`` that end an episode.
+        Column that says how it ended; empty where there is one way, and what has a last day has ended.
+    causes : tuple of str
+        Values of ``state`` that end an episode: the names of the models of its hazards.
+    arrivals : str
+        Name of the model that counts new rows; empty where they are not modelled.
+    into : str
+        Link that an episode begins when it ends by the first cause; empty where it begins none.
+    driven : bool
+        Whether activity may drive the arrivals.
     """
 
     table: str
     start: str
     stop: str
     state: str
-    causes: tuple[str, str]
+    causes: tuple[str, ...]
+    arrivals: str = ""
+    into: str = ""
+    driven: bool = False
 
 
-LINKS: Mapping[str, Link] = {
-    "opportunity": Link("opportunities", "created_on", "closed_on", "status", ("won", "lost")),
+LINKS: dict[str, Link] = {
+    "opportunity": Link(
+        "opportunities", "created_on", "closed_on", "status", ("won", "lost"), "created", driven=True
+    ),
+    "lead": Link(
+        "leads",
+        "created_on",
+        "closed_on",
+        "status",
+        ("converted", "disqualified"),
+        "leads",
+        "opportunity",
+        driven=True,
+    ),
 }
 
 
@@ -100,13 +122,20 @@ def episodes(history: History, link: Link, codes: Mapping[str, Codes], entry: in
         Day number at which the data begin to be complete (left truncation).
     """
     table = history.tables[link.table]
-    state = table[link.state].to_numpy(dtype=object)
-    outcome = np.select([state == cause for cause in link.causes], [1, 2], 0).astype(np.int8)
-    start = day_number(table[link.start])
-    as_of = int(day_number(history.as_of_date))
+    start, as_of = day_number(table[link.start]), int(day_number(history.as_of_date))
+    outcome = _outcomes(table, link)
     stop = np.where(outcome > 0, day_number(table[link.stop]), as_of)
     found = Episodes(start, start, stop, outcome, dict(codes))
     return found if entry is None else found.observed_from(entry)
+
+
+def _outcomes(table: pd.DataFrame, link: Link) -> NDArray[np.int8]:
+    """By which cause each row ended, counted from 1; 0 while it goes on."""
+    if not link.state:
+        return table[link.stop].notna().to_numpy().astype(np.int8)
+    state = table[link.state].to_numpy(dtype=object)
+    numbers = list(range(1, len(link.causes) + 1))
+    return np.select([state == cause for cause in link.causes], numbers, 0).astype(np.int8)
 
 
 def hazard_data(

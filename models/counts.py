@@ -1,20 +1,23 @@
-"""How many: opportunities created per rep and week.
+"""How many: opportunities, leads and activities per rep and week.
 
 Likelihood. For rep r in bin b (a week; a month where weeks would be too many cells) ::
 
     y[r, b] ~ NegBinomial(mean mu[r, b], dispersion phi)
     log mu[r, b] = log exposure[r, b] + level + team + rep + tenure band (the ramp)
                    + month of the year (season) + month's shock + quarter's level (trend) + rep x quarter
+                   + sum_k slope_k x_k[r, b] + sum_k between_k b_k[r]
 
 ``exposure`` is the number of weighted days (see :mod:`quotacast.models.timegrid`) on which the rep was
-at work in the bin; rates are opportunities per rep and weighted day. A bin in which the rep was at
+at work in the bin; rates are events per rep and weighted day. A bin in which the rep was at
 work and created nothing counts with y = 0; a bin in which the rep was not employed does not count;
-a bin that the as-of date cuts counts with its days until then.
+a bin that the as-of date cuts counts with its days until then. Activities have no ramp and no slopes; what
+drives leads and opportunities, ``x`` and ``b``, comes from :mod:`quotacast.models.activities`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -24,7 +27,7 @@ from quotacast.models.cells import CELL_LIMIT
 from quotacast.models.history.history import History
 from quotacast.models.people import TENURE_EDGES, TENURE_SHARES, Employment, creators, tenure_band
 from quotacast.models.periods import month_index, week_index
-from quotacast.models.terms import Cells, Declaration, Term
+from quotacast.models.terms import Cells, Declaration, Floats, Term
 from quotacast.models.timegrid import Ints, TimeGrid, day_number
 
 Bin = Literal["week", "month"]
@@ -59,75 +62,169 @@ def bin_index(days: Ints, kind: Bin) -> Ints:
     return np.asarray(week_index(dates) if kind == "week" else month_index(dates), dtype=np.int64)
 
 
+@dataclass(frozen=True)
+class Events:
+    """What is counted: the rep (its position in the employment), the day and how many; shapes (events,)."""
+
+    rep: Ints
+    day: Ints
+    count: Floats
+
+    def within(self, grid: TimeGrid) -> Events:
+        """Only what a known rep did on the grid's days."""
+        keep = (self.day >= grid.first) & (self.day <= grid.last) & (self.rep >= 0)
+        return Events(self.rep[keep], self.day[keep], self.count[keep])
+
+
+@dataclass(frozen=True)
+class Weekly:
+    """Values per rep and calendar week, from the week of a grid's first day on.
+
+    Attributes
+    ----------
+    covariates : mapping of str to ndarray, shape (reps, weeks)
+    observed : ndarray of bool, shape (reps, weeks), optional
+        Weeks that count; all of them where there is none.
+    """
+
+    covariates: Mapping[str, Floats] = field(default_factory=dict)
+    observed: NDArray[np.bool_] | None = None
+
+
+Declare = Callable[[Mapping[str, int]], Declaration]
+
+
 def creation_data(history: History, people: Employment, grid: TimeGrid) -> CountData:
     """Opportunities created per rep and bin, from the grid's first to its last day."""
+    return count_data(history, people, grid, created(history, people), creation_declaration)
+
+
+def created(history: History, people: Employment) -> Events:
+    """Every opportunity as an event of the rep who created it."""
+    index = people.index()
+    rep = np.array([index.get(r, -1) for r in creators(history)], dtype=np.int64)
+    return Events(rep, day_number(history.opportunities["created_on"]), np.ones(rep.size))
+
+
+def count_data(
+    history: History,
+    people: Employment,
+    grid: TimeGrid,
+    events: Events,
+    declare: Declare,
+    weekly: Weekly = Weekly(),
+) -> CountData:
+    """Events per rep and bin with the model that ``declare`` makes of the numbers of levels."""
     weeks = (grid.last - grid.first) // 7 + 1
     kind: Bin = "week" if weeks * len(people.reps) <= CELL_LIMIT else "month"
     bins = bin_index(grid.days, kind)
     base, n_bins = bins[0], int(bins[-1] - bins[0] + 1)
-    rep, day = _created(history, people, grid)
-    y = _table(rep, bin_index(day, kind) - base, np.ones(rep.size), len(people.reps), n_bins)
-    exposure = _exposure(people, grid, bins - base, n_bins)
+    worked = days_at_work(people, grid)
+    week = bin_index(grid.days, "week")
+    if weekly.observed is not None:
+        seen = weekly.observed[:, week - week[0]]
+        worked = worked * seen
+        events = _seen(events.within(grid), grid, seen)
+    events = events.within(grid)
+    shape = (len(people.reps), n_bins)
+    y = _table(events.rep, bin_index(events.day, kind) - base, events.count, *shape)
+    rows, days = np.nonzero(worked)
+    exposure = _table(rows, (bins - base)[days], worked[rows, days], *shape)
     r, b = np.nonzero(exposure > 0)
-    mid = _middle(grid.days, bins - base, n_bins)[b]
-    teams = tuple(sorted(set(people.team)))
-    months, month_code = _running(month_index(mid.astype("datetime64[D]")), grid.month)
-    quarters, quarter_code = _running(grid.calendar.quarter_index(mid.astype("datetime64[D]")), grid.quarter)
-    team = history.team_on(np.asarray(people.reps, dtype=object)[r], mid.astype("datetime64[D]"))
-    teams = tuple(sorted(set(teams) | {str(t) for t in team}))
+    codes, sizes, teams = _codes(history, people, grid, r, _middle(grid.days, bins - base, n_bins)[b])
+    covariates = {}
+    for name, values in weekly.covariates.items():
+        daily = worked[rows, days] * values[rows, (week - week[0])[days]]
+        covariates[name] = (_table(rows, (bins - base)[days], daily, *shape) / np.maximum(exposure, 1e-12))[
+            r, b
+        ]
+    cells = Cells(y[r, b], exposure[r, b], codes, covariates=covariates)
+    months, quarters = _span(grid.month), _span(grid.quarter)
+    return CountData(declare(sizes), cells, kind, months, quarters, teams)
+
+
+def _seen(events: Events, grid: TimeGrid, seen: NDArray[np.bool_]) -> Events:
+    keep = seen[events.rep, events.day - grid.first]
+    return Events(events.rep[keep], events.day[keep], events.count[keep])
+
+
+def _codes(
+    history: History, people: Employment, grid: TimeGrid, rep: Ints, mid: Ints
+) -> tuple[dict[str, NDArray[np.int32]], dict[str, int], tuple[str, ...]]:
+    """Levels of every cell, numbers of levels, and the teams; ``mid`` is the day in a cell's middle."""
+    dates = mid.astype("datetime64[D]")
+    months, quarters = _span(grid.month), _span(grid.quarter)
+    quarter = np.asarray(grid.calendar.quarter_index(dates), dtype=np.int64) - quarters[0]
+    team = history.team_on(np.asarray(people.reps, dtype=object)[rep], dates)
+    teams = tuple(sorted(set(people.team) | {str(t) for t in team}))
+    month = np.asarray(month_index(dates), dtype=np.int64)
     codes = {
-        "rep": r,
+        "rep": rep,
         "team": np.searchsorted(np.asarray(teams, dtype=object), team),
-        "tenure": tenure_band(mid - people.hired[r]),
-        "season": month_index(mid.astype("datetime64[D]")) % 12,
-        "month": month_code,
-        "quarter": quarter_code,
-        "rep_quarter": r * quarters.size + quarter_code,
+        "tenure": tenure_band(mid - people.hired[rep]),
+        "season": month % 12,
+        "month": month - months[0],
+        "quarter": quarter,
+        "rep_quarter": rep * quarters.size + quarter,
     }
-    cells = Cells(y[r, b], exposure[r, b], {k: np.asarray(v, dtype=np.int32) for k, v in codes.items()})
     sizes = {"rep": len(people.reps), "team": len(teams), "month": months.size, "quarter": quarters.size}
-    return CountData(creation_declaration(sizes), cells, kind, months, quarters, teams)
+    return {k: np.asarray(v, dtype=np.int32) for k, v in codes.items()}, sizes, teams
 
 
-def creation_declaration(sizes: dict[str, int]) -> Declaration:
-    """Declare the creation model for so many reps, teams, months and quarters."""
+def creation_declaration(
+    sizes: Mapping[str, int], slopes: tuple[Term, ...] = (), name: str = "created"
+) -> Declaration:
+    """Declare the model of leads or of opportunities for so many reps, teams, months and quarters."""
     ramp = tuple(float(x) for x in np.log(TENURE_SHARES))
-    n_tenure = len(TENURE_EDGES)
-    terms = [
-        Term("level", "level", "", 1, 3.0, "opportunities per rep and weighted day: .002 to 50", (-2.0,)),
+    level = Term("level", "level", "", 1, 3.0, "new ones per rep and weighted day: .002 to 50", (-2.0,))
+    tenure = Term(
+        "tenure",
+        "walk",
+        "tenure",
+        len(TENURE_EDGES),
+        0.2,
+        "the ramp: around a median of five months, free to differ",
+        mean=ramp,
+        reference="last",
+    )
+    quarters = "a rep's good and bad quarters: without them a rep's year looks too certain"
+    terms = (
+        level,
         Term("team", "pooled", "team", sizes["team"], 0.3, "teams differ by tens of percent"),
         Term("rep", "pooled", "rep", sizes["rep"], 0.5, "reps differ by a factor of two or three at most"),
-        Term(
-            "tenure",
-            "walk",
-            "tenure",
-            n_tenure,
-            0.2,
-            "the ramp: around a median of five months, free to differ",
-            mean=ramp,
-            reference="last",
-        ),
+        tenure,
+        *_calendar_terms(sizes),
+        Term("rep_quarter", "pooled", "rep_quarter", sizes["rep"] * sizes["quarter"], 0.15, quarters),
+        *slopes,
+    )
+    return Declaration(name, "negbinomial", _kept(terms))
+
+
+def activity_declaration(name: str, sizes: Mapping[str, int]) -> Declaration:
+    """Declare the model of one kind of activity."""
+    level = Term("level", "level", "", 1, 3.0, "activities per rep and weighted day: .003 to 400", (0.0,))
+    quarters = "habits of work change from quarter to quarter more than markets do"
+    terms = (
+        level,
+        Term("team", "pooled", "team", sizes["team"], 0.3, "teams differ by tens of percent"),
+        Term("rep", "pooled", "rep", sizes["rep"], 0.5, "reps differ by a factor of two or three at most"),
+        *_calendar_terms(sizes),
+        Term("rep_quarter", "pooled", "rep_quarter", sizes["rep"] * sizes["quarter"], 0.3, quarters),
+    )
+    return Declaration(name, "negbinomial", _kept(terms))
+
+
+def _calendar_terms(sizes: Mapping[str, int]) -> tuple[Term, ...]:
+    return (
         Term("season", "contrast", "season", 12, 0.15, "months of the year differ by some 15 %"),
         Term("shock", "shock", "month", sizes["month"], 0.15, "what moves all reps in the same month"),
         Term("trend", "walk", "quarter", sizes["quarter"], 0.07, "the level drifts slowly"),
-        Term(
-            "rep_quarter",
-            "pooled",
-            "rep_quarter",
-            sizes["rep"] * sizes["quarter"],
-            0.15,
-            "a rep's good and bad quarters: without them a rep's year looks too certain",
-        ),
-    ]
-    return Declaration("created", "negbinomial", tuple(t for t in terms if t.size > 1 or t.kind == "level"))
+    )
 
 
-def _created(history: History, people: Employment, grid: TimeGrid) -> tuple[Ints, Ints]:
-    day = day_number(history.opportunities["created_on"])
-    index = people.index()
-    rep = np.array([index.get(r, -1) for r in creators(history)], dtype=np.int64)
-    keep = (day >= grid.first) & (day <= grid.last) & (rep >= 0)
-    return rep[keep], day[keep]
+def _kept(terms: tuple[Term, ...]) -> tuple[Term, ...]:
+    """Terms that have something to tell apart."""
+    return tuple(t for t in terms if t.size > 1 or t.kind in ("level", "slope"))
 
 
 def _table(
@@ -137,11 +234,10 @@ def _table(
     return flat.reshape(rows, columns).astype(float)
 
 
-def _exposure(people: Employment, grid: TimeGrid, bins: Ints, n_bins: int) -> NDArray[np.float64]:
-    """Weighted days at work per rep and bin, shape (reps, bins)."""
+def days_at_work(people: Employment, grid: TimeGrid) -> Floats:
+    """Weighted days at work, shape (reps, days)."""
     at_work = (grid.days >= people.start[:, None]) & (grid.days <= people.stop[:, None])
-    rep, day = np.nonzero(at_work)
-    return _table(rep, bins[day], grid.day_weights[day], len(people.reps), n_bins)
+    return np.asarray(at_work * grid.day_weights)
 
 
 def _middle(days: Ints, bins: Ints, n_bins: int) -> Ints:
@@ -150,7 +246,6 @@ def _middle(days: Ints, bins: Ints, n_bins: int) -> Ints:
     return np.asarray((days[first] + days[last]) // 2)
 
 
-def _running(index: Ints, of_grid: Ints) -> tuple[Ints, Ints]:
-    """All running numbers the grid spans, and the codes of ``index`` among them."""
-    values = np.arange(of_grid.min(), of_grid.max() + 1, dtype=np.int64)
-    return values, np.asarray(index - values[0], dtype=np.int64)
+def _span(of_grid: Ints) -> Ints:
+    """All running numbers the grid spans."""
+    return np.arange(of_grid.min(), of_grid.max() + 1, dtype=np.int64)

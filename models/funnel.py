@@ -20,9 +20,10 @@ from quotacast.models.amounts import (
     value_data,
 )
 from quotacast.models.cells import Codes, Episodes
+from quotacast.models.chain import Chain, prepare_chain
 from quotacast.models.checks import predictive_check
 from quotacast.models.conversion import LINKS, HazardData, episodes, hazard_data
-from quotacast.models.counts import CountData, creation_data
+from quotacast.models.counts import CountData
 from quotacast.models.covariates import Covariate, segment_covariate
 from quotacast.models.history.history import History
 from quotacast.models.history.truncation import entry_date
@@ -39,10 +40,10 @@ Told = Callable[[str, float], None]
 KHAT_LIMIT = 0.7
 #: Pseudo-deals of the company's mix behind every rep's own mix of segments.
 MIX_WEIGHT = 20.0
-#: The models of a funnel.
+#: The models that every funnel has; the chain before the deal adds its own (`Prepared.models`).
 MODELS = ("created", "won", "lost", "value")
 #: Changes with every change to the models that makes an older fit useless.
-MODEL_VERSION = 2
+MODEL_VERSION = 3
 #: Days of history without which nothing can be fitted.
 SHORTEST = 28
 
@@ -59,6 +60,8 @@ class Prepared:
         Every opportunity as of the as-of date, with codes ``rep``, ``segment``, ``amount``.
     notes : tuple of str
         What must be said about the data: truncation, reps who fell silent, bases chosen.
+    chain : Chain
+        What comes before the deal: activities and leads, as far as the data hold them.
     """
 
     fingerprint: str
@@ -73,6 +76,12 @@ class Prepared:
     hazards: HazardData
     value: ValueData
     notes: tuple[str, ...]
+    chain: Chain
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of every model, in a fixed order."""
+        return tuple(self.declared())
 
     def declared(self) -> Declared:
         """Every model by name with its cells."""
@@ -82,6 +91,7 @@ class Prepared:
             "won": won,
             "lost": lost,
             "value": (self.value.declaration, self.value.cells),
+            **self.chain.declared(),
         }
 
 
@@ -98,6 +108,8 @@ class Funnel:
         Bootstrap of log amounts.
     mix : ndarray of float32, shape (draws, reps + 1, segments)
         Cumulative shares of segments among new deals per rep; the last row is the company's.
+    lead_yield : ndarray, shape (draws,)
+        Probability that a converted lead begins an opportunity.
     checks : mapping
         Posterior-predictive checks by model.
     """
@@ -106,6 +118,7 @@ class Funnel:
     posteriors: Mapping[str, Posterior]
     residuals: Residuals
     mix: Floats
+    lead_yield: Floats
     checks: Mapping[str, Mapping[str, float | bool]]
 
     @property
@@ -160,6 +173,7 @@ def prepare(history: History, calendar: Calendar) -> Prepared:
     codes = _codes(history, people, segment, quotes)
     found = episodes(history, LINKS["opportunity"], codes, first)
     sizes = {"rep": len(people.reps), "segment": len(segment.levels), "amount": quotes.bands}
+    direct, chain = prepare_chain(history, people, grid, segment)
     row_codes: dict[str, Codes] = {"segment": codes["segment"], "rep": codes["rep"]}
     return Prepared(
         history.fingerprint,
@@ -170,10 +184,11 @@ def prepare(history: History, calendar: Calendar) -> Prepared:
         segment,
         quotes,
         found,
-        creation_data(history, people, grid),
+        direct,
         hazard_data(found, grid, LINKS["opportunity"].causes, sizes),
         value_data(history, quotes, row_codes, sizes, grid),
         _notes(history, entry, people, quotes, segment),
+        chain,
     )
 
 
@@ -267,7 +282,7 @@ def fit(
             raise result
         else:
             sure[name] = result
-    return assemble(prepared, {name: sure[name] for name in MODELS}, seed)
+    return assemble(prepared, {name: sure[name] for name in declared}, seed)
 
 
 def _nobody(name: str, share: float) -> None:
@@ -278,7 +293,7 @@ def _nuts_one(declared: Declared, name: str, draws: int, seed: int) -> Posterior
     from quotacast.models.inference import CHAINS, fit_nuts
 
     declaration, cells = declared[name]
-    return fit_nuts(declaration, cells, draws=draws // CHAINS, seed=seed + MODELS.index(name))
+    return fit_nuts(declaration, cells, draws=draws // CHAINS, seed=seed + list(declared).index(name))
 
 
 def _nuts(
@@ -298,7 +313,9 @@ def _laplace(
     # two cores: the longest models go first, and BLAS keeps to one thread
     with ThreadPoolExecutor(2) as pool:
         waiting = {
-            name: pool.submit(fit_laplace, *declared[name], draws=draws, seed=seed + MODELS.index(name))
+            name: pool.submit(
+                fit_laplace, *declared[name], draws=draws, seed=seed + list(declared).index(name)
+            )
             for name in sorted(declared, key=lambda name: -len(declared[name][1]))
         }
         for k, (name, future) in enumerate(waiting.items()):
@@ -318,27 +335,50 @@ _FITTERS: Mapping[Method, Fitter] = {
 def assemble(prepared: Prepared, posteriors: Mapping[str, Posterior], seed: int) -> Funnel:
     """Put fitted models together; deterministic given the posteriors, so that a stored fit can be reused."""
     declared = prepared.declared()
-    checks = {name: predictive_check(*declared[name], posteriors[name], seed) for name in MODELS}
+    checks = {name: predictive_check(*declared[name], posteriors[name], seed) for name in declared}
     return Funnel(
         prepared,
         posteriors,
         bootstrap_residuals(prepared.value, posteriors["value"], seed),
         _segment_mix(prepared, posteriors["won"].draws, seed),
+        _lead_yield(prepared, posteriors["won"].draws, seed),
         checks,
     )
 
 
 def _segment_mix(prepared: Prepared, draws: int, seed: int) -> Floats:
-    """Cumulative Dirichlet draws of every rep's mix around the company's."""
-    rng = np.random.default_rng(seed + 1)
     reps, levels = len(prepared.people.reps), len(prepared.segment.levels)
-    rep, segment = prepared.deals.codes["rep"], prepared.deals.codes["segment"]
-    count = np.bincount(rep * levels + segment, minlength=reps * levels).reshape(reps, levels).astype(float)
+    codes = prepared.deals.codes["rep"], prepared.deals.codes["segment"]
+    return cumulative_mix(*codes, (reps, levels), draws, seed + 1)
+
+
+def cumulative_mix(rep: Codes, segment: Codes, sizes: tuple[int, int], draws: int, seed: int) -> Floats:
+    """Cumulative Dirichlet draws of every rep's mix of segments around the company's.
+
+    Parameters
+    ----------
+    rep, segment : ndarray, shape (rows,)
+    sizes : tuple of int
+        Numbers of reps and of segments.
+
+    Returns
+    -------
+    ndarray, shape (draws, reps + 1, segments)
+        The last row is the company's.
+    """
+    rng = np.random.default_rng(seed)
+    count = np.bincount(rep * sizes[1] + segment, minlength=sizes[0] * sizes[1]).reshape(sizes).astype(float)
     company = count.sum(axis=0) + 0.5
     alpha = np.vstack([count + MIX_WEIGHT * company / company.sum(), company])
     gamma = rng.standard_gamma(alpha, size=(draws, *alpha.shape))
     cumulative = np.cumsum(gamma, axis=2)
     return np.asarray(cumulative / cumulative[:, :, -1:])
+
+
+def _lead_yield(prepared: Prepared, draws: int, seed: int) -> Floats:
+    """Beta draws, around 1 before any lead was seen."""
+    some, all_of = prepared.chain.lead_yield
+    return np.random.default_rng(seed + 2).beta(some + 1.0, all_of - some + 0.05, draws)
 
 
 def require_trust(funnel: Funnel, force: bool = False) -> None:

@@ -187,7 +187,7 @@ def _compiled(declaration: Declaration, cells: Cells) -> Any:
     key = (
         declaration.family,
         tuple(
-            (t.name, t.kind, t.size, t.scale, t.mean, _centred(t, declaration, cells))
+            (t.name, t.kind, t.size, t.scale, t.mean, t.lower, _centred(t, declaration, cells))
             for t in declaration.terms
         ),
         tuple((name, np.shape(value)) for name, value in data.items()),
@@ -231,7 +231,7 @@ def _groups(declaration: Declaration, cells: Cells) -> list[_Group]:
     """Join terms greedily, smallest first, while their combinations stay few."""
     groups = []
     for term in declaration.terms:
-        if term.kind != "level":
+        if term.kind not in ("level", "slope"):
             occupied, cell = np.unique(cells.term_codes(term), return_inverse=True)
             groups.append(_Group({term.name: occupied.astype(np.int64)}, cell.astype(np.int64)))
     groups.sort(key=lambda g: (g.size, sorted(g.codes)))
@@ -267,6 +267,8 @@ def _model_data(declaration: Declaration, cells: Cells) -> dict[str, Any]:
     for term in declaration.terms:
         if term.kind in ("walk", "contrast"):
             data[f"{term.name}_basis"] = term.basis()
+        if term.kind == "slope":
+            data[f"{term.name}_covariate"] = cells.covariates[term.axis]
     return data
 
 
@@ -285,6 +287,9 @@ def build_model(declaration: Declaration, cells: Cells) -> Any:
         for k, group in enumerate(_groups(declaration, cells)):
             total = sum(levels[name][shared[f"group{k}_{name}"]] for name in group.codes)
             eta = eta + total[shared[f"group{k}_cell"]]
+        for term in declaration.terms:
+            if term.kind == "slope":
+                eta = eta + levels[term.name][0] * shared[f"{term.name}_covariate"]
         _LIKELIHOODS[declaration.family](shared, eta)
     return model
 
@@ -296,6 +301,8 @@ def _levels(term: Term, shared: Mapping[str, Any], centred: bool) -> Any:
     mean = term.prior_mean
     if term.kind == "level":
         return pm.Normal(f"{term.name}_free", mean, term.scale, shape=1)
+    if term.kind == "slope":
+        return pm.TruncatedNormal(f"{term.name}_free", mean, term.scale, lower=term.lower, shape=1)
     sd = pm.HalfNormal(f"{term.name}_sd", term.scale)
     basis = shared.get(f"{term.name}_basis")
     if term.kind == "shock":

@@ -5,7 +5,7 @@
 2. Hyperparameters: scrambled Sobol points mapped to a multivariate t around the mode, every principal
    axis stretched separately to its two sides (in the manner of Rue, Martino & Chopin 2009, section 6.5).
 3. Effects: at every point an antithetic sample of the Gaussian at the mode, its mean corrected for
-   skewness (Tierney & Kadane 1986).
+   skewness (Tierney & Kadane 1986), truncated where a slope's prior is.
 4. Every pair of hyperparameters and effects is weighted by its exact posterior density over the density
    it was drawn from ::
 
@@ -300,17 +300,19 @@ def candidates(found: Conditional, noise: Floats) -> tuple[Floats, Floats]:
     problem, scales = found.problem, found.scales
     noise = np.concatenate([noise, -noise], axis=1)
     centre = found.point.z + found.factor.solve(found.point.gradient) + found.shift
+    kept = found.factor.truncate(noise, centre)
     z = centre[:, None] + found.factor.colour(noise)
     x = problem.mean[:, None] + problem.to_levels(z, scales)
     if problem.declaration.family == "normal":
-        return x, np.full(noise.shape[1], found.log_marginal)
+        return x, found.log_marginal + kept
     own = scales.own
-    log_weights = kernels.count_likelihoods(
-        x, problem.codes, problem.exposure, problem.y_levels, problem.y, own
+    design = problem.design
+    log_weights = kept + kernels.count_likelihoods(
+        x, design.codes, problem.exposure, problem.y_levels, problem.y, own, design.factors(x)
     )
     if own > 0:
         log_weights += float(problem.above @ np.log1p(own * np.arange(problem.above.size)))
-    log_weights += float(problem.y @ problem.offset) - float(found.zeta @ found.zeta) / 2.0
+    log_weights += float(problem.y @ design.offset) - float(found.zeta @ found.zeta) / 2.0
     log_weights += (np.sum(noise**2, axis=0) - np.sum(z**2, axis=0) - found.factor.log_det) / 2.0
     return x, log_weights
 

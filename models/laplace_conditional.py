@@ -6,9 +6,9 @@ and the log posterior of ``z`` is concave ::
 
     f(z) = l(eta) - z'z / 2,     gradient T'Z' l' - z,     -Hessian  H = I + T' G T,   G = Z'WZ,  W = -l''
 
-*Arrow.* Every cell lies in exactly one level of every term, so the block of ``G`` that belongs to a
-``pooled`` term is diagonal. The largest such term (rep x quarter: hundreds of levels) is eliminated by
-its Schur complement; only the rest is factorised densely.
+*Arrow.* Every cell lies in exactly one level of every term with levels, so the block of ``G`` that
+belongs to a ``pooled`` term is diagonal. The largest such term (rep x quarter: hundreds of levels) is
+eliminated by its Schur complement; only the rest is factorised densely.
 
 *Marginal.* Up to a constant, Laplace's log posterior of the hyperparameters (Tierney & Kadane 1986,
 doi:10.1080/01621459.1986.10478240; Rue, Martino & Chopin 2009, doi:10.1111/j.1467-9868.2008.00700.x) ::
@@ -37,7 +37,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import linalg
+from scipy import linalg, special
 
 from quotacast.errors import FitError
 from quotacast.models import laplace_kernels as kernels
@@ -65,9 +65,9 @@ class Point:
 def evaluate(problem: Problem, scales: Scales, z: Floats) -> Point:
     """Log likelihood minus z'z/2 with what Newton and the corrections need."""
     x = problem.mean + problem.to_levels(z, scales)
-    eta = kernels.predict(x, problem.codes, problem.offset)
+    eta = problem.design.predict(x)
     value, w, w1, g = _moments(problem, scales.own, eta)
-    score = kernels.scatter(problem.codes, g, problem.size)
+    score = problem.design.scatter(g)
     gradient = problem.to_coordinates(score, scales) - z
     return Point(z, x, eta, value - float(z @ z) / 2.0, gradient, score, w, w1)
 
@@ -91,9 +91,7 @@ class Factor:
 
     def __init__(self, problem: Problem, scales: Scales, w: Floats) -> None:
         self.problem, self.scales = problem, scales
-        self.block, self.border, self.diagonal = kernels.gram(
-            problem.codes, w, problem.dense, problem.n_arrow
-        )
+        self.block, self.border, self.diagonal = problem.design.gram(w)
         s = scales.arrow_sd
         self.corner = 1.0 + s * s * self.diagonal
         self.edge = s * scales.adjoint(self.border.T)
@@ -124,6 +122,35 @@ class Factor:
         corner = self.corner[:, None]
         return np.concatenate([dense, noise[p:] / np.sqrt(corner) - (self.edge.T @ dense) / corner])
 
+    def truncate(self, noise: Floats, centre: Floats) -> Floats:
+        """Bend white noise so that truncated slopes keep above their lower ends, in place.
+
+        Parameters
+        ----------
+        noise : ndarray, shape (dimension, draws)
+        centre : ndarray, shape (dimension,)
+            Mean of the coordinates.
+
+        Returns
+        -------
+        ndarray, shape (draws,)
+            Log of the Gaussian's mass that was not cut off: sequential conditioning (the simulator of
+            Geweke, Hajivassiliou & Keane; Keane 1994, doi:10.2307/2951478) from the last coordinate of the
+            triangular factor, where slopes are, to the first. A draw's density is the Gaussian's over this.
+        """
+        kept = np.zeros(noise.shape[1])
+        p, low = self.problem.p_dense, self.lower
+        for at, bound in reversed(self.problem.bounds()):
+            # the deviations of the coordinates behind, which are settled
+            edge = np.full(noise.shape[1], low[at, at] * (bound - centre[at]))
+            if at + 1 < p:
+                rest = low[at + 1 :, at + 1 :]
+                edge += low[at + 1 :, at] @ linalg.lapack.dtrtrs(rest, noise[at + 1 : p], lower=1, trans=1)[0]
+            mass = special.log_ndtr(-edge)
+            noise[at] = -special.ndtri_exp(mass + special.log_ndtr(-noise[at]))
+            kept += mass
+        return kept
+
     @cached_property
     def covariance(self) -> tuple[Floats, Floats, Floats]:
         """H^-1 as its dense block, the border (arrow x dense) and the arrow's diagonal."""
@@ -144,8 +171,7 @@ class Factor:
         """Variance of every cell's linear predictor."""
         block, border, diagonal = self.covariance
         scales, s = self.scales, self.scales.arrow_sd
-        return kernels.variances(
-            self.problem.codes,
+        return self.problem.design.variances(
             scales.apply(scales.apply(block).T),
             np.ascontiguousarray((s * scales.apply(border.T)).T),
             s * s * diagonal,
@@ -176,7 +202,7 @@ class Conditional:
     @cached_property
     def third(self) -> Floats:
         """-Z'(l''' v) by level."""
-        return kernels.scatter(self.problem.codes, self.point.w1 * self.variances, self.problem.size)
+        return self.problem.design.scatter(self.point.w1 * self.variances)
 
     @cached_property
     def shift(self) -> Floats:
@@ -245,7 +271,7 @@ class Conditional:
         total = kernels.dispersion_derivatives(point.eta, problem.y, own, g, w)
         j = np.arange(problem.above.size)
         total += float(problem.above @ (j / (1.0 + own * j))) - float(w @ self.variances) / 2.0
-        total += float(shift @ kernels.scatter(problem.codes, g, problem.size))
+        total += float(shift @ problem.design.scatter(g))
         return 2.0 * float(self.scales.values[-1]) * total
 
 

@@ -139,12 +139,12 @@ def variances(codes: Codes, block: Floats, border: Floats, diagonal: Floats) -> 
 
 @_compiled
 def count_likelihoods(
-    x: Floats, codes: Codes, exposure: Floats, scores: Floats, y: Floats, a: float
+    x: Floats, codes: Codes, exposure: Floats, scores: Floats, y: Floats, a: float, extra: Floats
 ) -> Floats:
     """Log likelihood, up to a constant, of many vectors of levels at once.
 
     ``x`` has shape (levels, draws), ``scores`` is Z'y. Rates are products of exponentiated levels, so
-    that cells cost multiplications only.
+    that cells cost multiplications only; ``extra`` holds further factors, shape (cells, draws) or none.
     """
     n, terms = codes.shape
     draws = x.shape[1]
@@ -160,6 +160,9 @@ def count_likelihoods(
             code = codes[i, k]
             for m in range(draws):
                 mu[m] *= factor[code, m]
+        if extra.shape[0] > 0:
+            for m in range(draws):
+                mu[m] *= extra[i, m]
         if a == 0.0:
             for m in range(draws):
                 out[m] -= mu[m]

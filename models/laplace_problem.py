@@ -4,8 +4,8 @@ Hyperparameters are handled in coordinates ``zeta`` that are standard normal a p
 ``HalfNormal(scale).ppf(Phi(zeta))``, a correlation ``Beta(4, 2).ppf(Phi(zeta))``. A posterior in these
 coordinates is close to Gaussian both when the data speak (likelihood) and when they are silent (prior).
 
-Levels and standard-normal coordinates of all terms are numbered through, those of the largest ``pooled`` term
-(the *arrow*, see :mod:`quotacast.models.laplace_conditional`) last.
+Levels and standard-normal coordinates of all terms are numbered through: terms with levels, then slopes, and
+the largest ``pooled`` term (the *arrow*, see :mod:`quotacast.models.laplace_conditional`) last.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ import numpy as np
 from scipy import special
 
 from quotacast.errors import FitError
-from quotacast.models import laplace_kernels as kernels
+from quotacast.models.laplace_design import Design
 from quotacast.models.terms import (
     OVERDISPERSION_SCALE,
     RESIDUAL_SCALE,
     RHO_PRIOR,
     Cells,
-    Codes,
     Declaration,
     Floats,
     Term,
@@ -112,7 +111,8 @@ class Problem:
         large = [t for t in declaration.terms if t.kind == "pooled" and t.size >= ARROW_SIZE]
         pooled = large if len(declaration.terms) > 1 else []
         self.arrow: Term | None = max(pooled, key=lambda t: t.size, default=None)
-        self.terms = tuple(t for t in declaration.terms if t is not self.arrow)
+        rest = [t for t in declaration.terms if t is not self.arrow]
+        self.terms = tuple(sorted(rest, key=lambda t: t.kind == "slope"))
         self.levels = _slices([t.size for t in self.terms])
         self.coordinates = _slices([t.dimension for t in self.terms])
         self.dense = self.levels[-1].stop if self.terms else 0
@@ -128,17 +128,24 @@ class Problem:
         self._arrange(cells)
 
     def _arrange(self, cells: Cells) -> None:
-        columns = [cells.term_codes(t) + s.start for t, s in zip(self.terms, self.levels, strict=True)]
+        stepped = [(t, s) for t, s in zip(self.terms, self.levels, strict=True) if t.kind != "slope"]
+        columns = [cells.term_codes(t) + s.start for t, s in stepped]
         last = cells.term_codes(self.arrow) if self.arrow else np.zeros(len(cells), dtype=np.int32)
         order = np.argsort(last, kind="stable")
         stacked = np.column_stack([*columns, last + self.dense])[order]
-        self.codes: Codes = np.ascontiguousarray(stacked, dtype=np.int32)
+        slopes = [cells.covariates[t.axis][order] for t in self.terms if t.kind == "slope"]
         self.y = np.ascontiguousarray(cells.response[order], dtype=float)
         self.exposure = np.ascontiguousarray(cells.exposure[order], dtype=float)
         normal = self.declaration.family == "normal"
-        self.offset = np.zeros(len(cells)) if normal else np.log(self.exposure)
+        self.design = Design(
+            np.ascontiguousarray(stacked, dtype=np.int32),
+            np.column_stack(slopes).astype(float) if slopes else np.empty((len(cells), 0)),
+            np.zeros(len(cells)) if normal else np.log(self.exposure),
+            self.dense,
+            self.n_arrow,
+        )
         self.squares = float(cells.squares.sum()) if cells.squares is not None else 0.0
-        self.y_levels = kernels.scatter(self.codes, self.y, self.size)
+        self.y_levels = self.design.scatter(self.y)
         if self.declaration.family == "negbinomial":
             if np.any(self.y != np.round(self.y)):
                 raise FitError(f"model {self.declaration.name}: counts must be whole numbers")
@@ -181,6 +188,14 @@ class Problem:
     def _basis(self, k: int, values: Floats) -> Floats | None:
         term = self.terms[k]
         return term.basis(values[self.index[f"{term.name}_rho"]]) if term.has_rho else self._bases[k]
+
+    def bounds(self) -> tuple[tuple[int, float], ...]:
+        """Coordinates of truncated slopes and their lower ends, in ascending order."""
+        return tuple(
+            (c.start, (t.lower - float(t.prior_mean[0])) / t.scale)
+            for t, c in zip(self.terms, self.coordinates, strict=True)
+            if t.lower is not None
+        )
 
     def to_levels(self, z: Floats, scales: Scales) -> Floats:
         """T z for vectors or columns of coordinates, without the prior means."""

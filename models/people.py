@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from quotacast.models.history.history import History
+from quotacast.models.history.schema import NONE
 from quotacast.models.timegrid import Ints, day_number
 
 #: Lower ends of the tenure bands, in days: 0-1, 1-3, 3-6, 6-9, 9-12 months, then fully ramped.
@@ -78,6 +79,15 @@ def creators(history: History) -> NDArray[np.object_]:
     return np.asarray(began.where(began.notna(), now).to_numpy(dtype=object))
 
 
+def _leads_only(history: History, created: pd.DataFrame) -> pd.DataFrame:
+    """Weeks in which leads came in to those who never had a deal, as signs that they were at work."""
+    leads = history.leads
+    rep = leads["rep_id"].fillna(NONE).to_numpy(dtype=object)
+    found = pd.DataFrame({"rep": rep, "day": day_number(leads["created_on"])})
+    found = found[~found["rep"].isin(set(created["rep"]) | set(history.opportunities["rep_id"]))]
+    return found.assign(week=found["day"] // 7).drop_duplicates(["rep", "week"])[["rep", "day"]]
+
+
 def employment(history: History, first: int, last: int) -> Employment:
     """Employment spells as far as the history tells, for days ``first`` to ``last``.
 
@@ -93,10 +103,11 @@ def employment(history: History, first: int, last: int) -> Employment:
             "day": day_number(history.opportunities["created_on"]),
         }
     )
-    deals = created[created["day"] >= first].groupby("rep")["day"].agg(["min", "max", "count"])
+    work = pd.concat([created, _leads_only(history, created)], ignore_index=True)
+    deals = work[work["day"] >= first].groupby("rep")["day"].agg(["min", "max", "count"])
     spells = history.reps.groupby("rep_id").agg(hired=("hired_on", "min"), left=("left_on", "max"))
     owners = set(history.opportunities["rep_id"])
-    reps = tuple(sorted(set(created["rep"]) | owners | set(spells.index)))
+    reps = tuple(sorted(set(work["rep"]) | owners | set(spells.index)))
     table = deals.reindex(reps).join(spells.reindex(reps))
     hired, left = day_number(table["hired"]), day_number(table["left"])
     known_hire, known_left = table["hired"].notna().to_numpy(), table["left"].notna().to_numpy()

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import numpy as np
 
@@ -92,7 +93,7 @@ def save_fit(folder: Path, posteriors: Mapping[str, Posterior], manifest: Mappin
     """Write posteriors and their manifest into ``folder``, all or nothing."""
     with new_folder(folder) as work:
         for name, posterior in posteriors.items():
-            _write_netcdf(work / f"{name}.nc", posterior)
+            _write_netcdf(work / _file(name), posterior)
         diagnostics = {name: dict(p.diagnostics) for name, p in posteriors.items()}
         content = {**manifest, "diagnostics": diagnostics}
         (work / MANIFEST).write_text(json.dumps(content, sort_keys=True, indent=1) + "\n", encoding="utf-8")
@@ -104,9 +105,14 @@ def load_fit(folder: Path, names: tuple[str, ...], key: str) -> dict[str, Poster
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest["key"] != key:
             return None
-        return {name: _read_netcdf(folder / f"{name}.nc", manifest["diagnostics"][name]) for name in names}
+        return {name: _read_netcdf(folder / _file(name), manifest["diagnostics"][name]) for name in names}
     except (OSError, ValueError, KeyError, TypeError):
         return None  # absent, cut off or not ours: fitting again mends it
+
+
+def _file(model: str) -> str:
+    """Name of a model's file; names of activities come from the data and may hold anything."""
+    return f"{quote(model, safe='')}.nc"
 
 
 def _write_netcdf(path: Path, posterior: Posterior) -> None:
@@ -116,11 +122,11 @@ def _write_netcdf(path: Path, posterior: Posterior) -> None:
         group = file.create_group("posterior")
         group.dimensions = {"chain": 1, "draw": posterior.draws}
         for name, values in sorted({**posterior.effects, **posterior.hyper}.items()):
-            dims = ["chain", "draw"]
+            dims, safe = ["chain", "draw"], quote(name, safe="")
             if values.ndim == 2:
-                group.dimensions[f"{name}_dim"] = values.shape[1]
-                dims.append(f"{name}_dim")
-            variable = group.create_variable(name, tuple(dims), values.dtype)
+                group.dimensions[f"{safe}_dim"] = values.shape[1]
+                dims.append(f"{safe}_dim")
+            variable = group.create_variable(safe, tuple(dims), values.dtype)
             variable[...] = values[None]
             variable.attrs["kind"] = "effect" if name in posterior.effects else "hyper"
 
@@ -131,5 +137,5 @@ def _read_netcdf(path: Path, diagnostics: Mapping[str, Any]) -> Posterior:
     found: dict[str, dict[str, Any]] = {"effect": {}, "hyper": {}}
     with h5netcdf.File(path, "r") as file:
         for name, variable in file["posterior"].variables.items():
-            found[variable.attrs["kind"]][name] = np.asarray(variable[...][0], dtype=float)
+            found[variable.attrs["kind"]][unquote(name)] = np.asarray(variable[...][0], dtype=float)
     return Posterior(found["effect"], found["hyper"], dict(diagnostics))

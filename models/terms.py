@@ -6,7 +6,7 @@ with its prior and the reason for it. Two methods of inference read the same dec
 
 The linear predictor of cell ``i`` is ::
 
-    eta_i = offset_i + sum_k effect_k[code_ik]
+    eta_i = offset_i + sum_k effect_k[code_ik] + sum_s slope_s x_is
 
 with ``offset_i`` the log exposure of a count (0 for a Normal model), and each term's effect, a
 vector over the levels of its axis, Gaussian given its hyperparameters ::
@@ -24,6 +24,8 @@ contrast  orthonormal, sums to zero                   pooled levels of a closed 
 walk      sqrt(width)-scaled cumulative sums, less    first-order random walk over ordered levels;
           their reference                             neighbours are alike, wide gaps less so
 shock     lower triangle of a stationary AR(1)        a common disturbance that fades; sd is stationary
+slope     1 (sd is fixed)                             the effect of a covariate, Normal(mean, scale),
+                                                      truncated below at ``lower`` where that is given
 ========  ==========================================  ==================================================
 """
 
@@ -39,7 +41,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]
 
-Kind = Literal["level", "pooled", "contrast", "walk", "shock"]
+Kind = Literal["level", "pooled", "contrast", "walk", "shock", "slope"]
 Family = Literal["poisson", "negbinomial", "normal"]
 Reference = Literal["mean", "first", "last"]
 
@@ -59,14 +61,15 @@ class Term:
     ----------
     name : str
         The term's name, unique in its model; posterior draws are stored under it.
-    kind : {"level", "pooled", "contrast", "walk", "shock"}
+    kind : {"level", "pooled", "contrast", "walk", "shock", "slope"}
         See the module's table.
     axis : str
-        The axis of the cells whose codes index the levels; empty for a level.
+        The axis of the cells whose codes index the levels; empty for a level; the name of the covariate
+        for a slope.
     size : int
         Number of levels.
     scale : float
-        The sd is HalfNormal(scale); for a level, the sd itself.
+        The sd is HalfNormal(scale); for a level or a slope, the sd itself.
     reason : str
         Why the term is there and why its prior is what it is.
     mean : tuple of float, optional
@@ -75,6 +78,8 @@ class Term:
         For a walk: the ``size - 1`` distances between neighbouring levels.
     reference : {"mean", "first", "last"}
         For a walk: what is zero, so that level and walk do not compete.
+    lower : float, optional
+        For a slope: the prior is truncated here, so that no draw lies below.
     """
 
     name: str
@@ -86,6 +91,7 @@ class Term:
     mean: tuple[float, ...] | None = None
     widths: tuple[float, ...] | None = None
     reference: Reference = "mean"
+    lower: float | None = None
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.scale <= 0:
@@ -94,11 +100,15 @@ class Term:
             raise ValueError(f"term {self.name}: {len(self.mean)} prior means for {self.size} levels")
         if self.widths is not None and len(self.widths) != self.size - 1:
             raise ValueError(f"term {self.name}: {len(self.widths)} widths for {self.size} levels")
+        if self.kind == "slope" and (self.size != 1 or not self.axis):
+            raise ValueError(f"term {self.name}: a slope has one level and names its covariate")
+        if self.lower is not None and self.kind != "slope":
+            raise ValueError(f"term {self.name}: only a slope is truncated, not a {self.kind}")
 
     @property
     def has_sd(self) -> bool:
         """Whether the sd is a hyperparameter."""
-        return self.kind != "level"
+        return self.kind not in ("level", "slope")
 
     @property
     def has_rho(self) -> bool:
@@ -215,16 +225,19 @@ class Cells:
         For every axis the cell's level.
     squares : ndarray, shape (n,), optional
         Sum of squared deviations from the cell's mean (Normal only).
+    covariates : mapping of str to ndarray, shape (n,)
+        Values that slopes multiply.
     """
 
     response: Floats
     exposure: Floats
     codes: Mapping[str, Codes] = field(default_factory=dict)
     squares: Floats | None = None
+    covariates: Mapping[str, Floats] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n = self.response.shape[0]
-        parts: dict[str, NDArray[Any]] = {"exposure": self.exposure, **self.codes}
+        parts: dict[str, NDArray[Any]] = {"exposure": self.exposure, **self.codes, **self.covariates}
         if self.squares is not None:
             parts["squares"] = self.squares
         wrong = {name: part.shape for name, part in parts.items() if part.shape != (n,)}
@@ -238,9 +251,15 @@ class Cells:
 
     def term_codes(self, term: Term) -> Codes:
         """Level of ``term`` in every cell, shape (n,)."""
-        if term.kind == "level":
+        if term.kind in ("level", "slope"):
             return np.zeros(len(self), dtype=np.int32)
         return self.codes[term.axis]
+
+    def contribution(self, term: Term, levels: Floats) -> Floats:
+        """What a term with these levels, shape (..., size), adds to every cell's predictor, (..., n)."""
+        if term.kind == "slope":
+            return np.asarray(levels * self.covariates[term.axis])
+        return np.asarray(levels[..., self.term_codes(term)])
 
 
 @dataclass(frozen=True)
@@ -271,5 +290,5 @@ class Posterior:
         """Linear predictor without the exposure, shape (draws, n)."""
         eta = np.zeros((self.draws, len(cells)))
         for term in declaration.terms:
-            eta += self.effects[term.name][:, cells.term_codes(term)]
+            eta += cells.contribution(term, self.effects[term.name])
         return eta

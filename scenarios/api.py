@@ -21,7 +21,7 @@ import pandas as pd
 
 from quotacast.engine.answers.attainability import attainability
 from quotacast.engine.answers.forecast import forecast as forecast_answer
-from quotacast.engine.metrics import METRICS
+from quotacast.engine.metrics import answerable
 from quotacast.engine.paths import Paths
 from quotacast.models.funnel import Funnel, Method
 from quotacast.models.history.history import History
@@ -64,9 +64,12 @@ def quotas(paths: Paths, plan: Plan, history: History) -> pd.DataFrame:
 
 
 def forecast(
-    paths: Paths, plan: Plan, history: History, metrics: Sequence[str] = tuple(METRICS), by: str = "month"
+    paths: Paths, plan: Plan, history: History, metrics: Sequence[str] = (), by: str = "month"
 ) -> pd.DataFrame:
-    """Forecast of metrics for all scopes, one row per scope, metric, period and component."""
+    """Forecast of metrics (all that can be answered without a choice), one row per scope, metric, period
+    and component.
+    """
+    metrics = metrics or answerable(paths.able)
     periods = _with(Run(plan), history).periods(by)
     return forecast_answer(paths, metrics, paths.scopes(), periods, {}).rows
 

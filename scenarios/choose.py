@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from quotacast.engine.metrics import METRICS, metric
+from quotacast.engine.able import Able
+from quotacast.engine.metrics import METRICS, answerable, metric
 from quotacast.engine.quota import ACTIVITY, SCOPE_KINDS, Quota, Scope
 from quotacast.errors import PlanError
 from quotacast.models.periods import KINDS, Calendar
@@ -64,8 +65,14 @@ def hint(name: str, known: Collection[str]) -> str:
     return f"; there are {', '.join(listed[:_LISTED]) or 'none'}{more}"
 
 
-def select_metrics(wanted: Sequence[str]) -> tuple[str, ...]:
-    """Metrics asked for, or all of them.
+def select_metrics(wanted: Sequence[str], able: Able | None = None) -> tuple[str, ...]:
+    """Metrics asked for, or all that can be answered.
+
+    Parameters
+    ----------
+    able : Able, optional
+        What the data can answer; without it only names are checked, and without a wish the metrics are
+        those that do not depend on the data.
 
     Raises
     ------
@@ -80,9 +87,12 @@ def select_metrics(wanted: Sequence[str]) -> tuple[str, ...]:
             near = get_close_matches(name, METRICS, n=1)
             meant = f"; did you mean {near[0]}?" if near and not name.startswith(ACTIVITY) else ""
             problems += [f"--metric {name}: {problem}{meant}" for problem in error.problems]
+            continue
+        if able is not None and (reason := able.reason(name)):
+            problems.append(f"--metric {name}: cannot be answered: {reason}")
     if problems:
         raise PlanError(problems)
-    return tuple(dict.fromkeys(wanted)) or tuple(METRICS)
+    return tuple(dict.fromkeys(wanted)) or (tuple(METRICS) if able is None else answerable(able))
 
 
 def check_by(kind: str | None) -> str | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from quotacast.engine.answer import Answer
 from quotacast.engine.answers.consistency import consistency, cuts
-from quotacast.engine.metrics import METRICS
+from quotacast.engine.metrics import metric
 from quotacast.engine.quota import Quota
 from quotacast.engine.skills import skills
 from quotacast.errors import PlanError
@@ -45,7 +45,7 @@ def cut_quotas(run: Run, quotas: Sequence[Quota], notes: Sequence[str] = ()) -> 
         for cut in cuts(period, run.plan.calendar, run.history.as_of_date)
         for piece in cut.pieces
     ]
-    paths = smaller.paths([*periods.values(), *pieces])
+    paths = smaller.paths([*periods.values(), *pieces], tuple({q.metric: None for q in chosen}))
     known = skill_of_reps(smaller, list(periods.values()), paths.draws)
     return consistency(paths, chosen, run.plan.calendar, known, smaller.provenance())
 
@@ -58,7 +58,7 @@ def _same_fit(run: Run, smaller: Run) -> Run:
 
 def longest(run: Run, quotas: Sequence[Quota]) -> tuple[Quota, ...]:
     """Quotas on sums for the longest kind of period among them, of the first set that each stands in."""
-    sums = [q for q in quotas if q.metric in METRICS and not METRICS[q.metric].is_ratio]
+    sums = [q for q in quotas if not metric(q.metric).is_ratio]
     if not sums:
         return ()
     rank = {q.period: KINDS.index(run.plan.calendar.parse(q.period).kind) for q in sums}
@@ -85,5 +85,5 @@ def skill_of_reps(run: Run, periods: Sequence[Period], draws: int) -> dict[str, 
             if people.stop[r] >= last and rep not in leaving
         }
         for name in found
-        if name in METRICS and not METRICS[name].is_ratio
+        if not metric(name).is_ratio
     }

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 
 from quotacast.engine.reports.units import clean
 from quotacast.models import store
-from quotacast.models.funnel import MODELS
 from quotacast.scenarios.lines import packed
 from quotacast.scenarios.run import Run
 
 
 def fit_report(run: Run) -> tuple[str, ...]:
     """Fit or reuse the fit, and say how it went."""
-    reused = store.load_fit(run.fit_folder, MODELS, run.fit_key) is not None
+    reused = store.load_fit(run.fit_folder, run.models, run.fit_key) is not None
     return tuple(_lines(run, reused))
 
 
@@ -21,11 +20,12 @@ def _lines(run: Run, reused: bool) -> Iterator[str]:
     funnel = run.funnel
     yield "The stored fit still holds: nothing changed." if reused else "Fitted."
     declared = funnel.prepared.declared()
-    yield f"{'model':<9}{'family':<12}{'cells':>8}{'effects':>9}   diagnostics"
+    wide = max(8, *(len(name) for name in declared)) + 1
+    yield f"{'model':<{wide}}{'family':<12}{'cells':>8}{'effects':>9}   diagnostics"
     for which, values in funnel.diagnostics().items():
         declaration, cells = declared[which]
         effects = sum(t.size for t in declaration.terms)
-        front = f"{which:<9}{declaration.family:<12}{len(cells):>8,}{effects:>9,}   "
+        front = f"{which:<{wide}}{declaration.family:<12}{len(cells):>8,}{effects:>9,}   "
         said = [f"{_SHOWN[k]} {_short(v)}" for k, v in values.items() if k in _SHOWN]
         yield from packed(said, label=front, indent=len(front))
     yield f"method {run.method}, {funnel.draws:,} posterior draws, in {run.fit_folder.name}"

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from quotacast.engine.able import Able
 from quotacast.engine.answer import Answer, Field
 from quotacast.engine.answers.quantiles import DEFAULT_QUANTILES, quantile_fields, quantiles
-from quotacast.engine.drivers import Change, Drivers
-from quotacast.engine.metrics import METRICS, metric, series
+from quotacast.engine.drivers import ACTIVITY, Change, Drivers
+from quotacast.engine.metrics import METRICS, metric, series, units
 from quotacast.engine.paths import Paths
 from quotacast.engine.quota import Scope
 from quotacast.engine.reports.words import money
@@ -78,7 +79,7 @@ def lift_answer(run: Run, compared: Answer, what: str) -> Answer:
         Where reps are not compared by it, there is no top quarter, or it cannot be simulated.
     """
     mine = compared.rows[compared.rows["metric"] == what]
-    _refuse(compared, what, known=not mine.empty)
+    _refuse(compared, what, run.able, known=not mine.empty)
     values = mine["mean"].astype(float).fillna(mine["actual"].astype(float))
     rates = dict(zip(mine["scope_id"], values, strict=True))
     changes = lift_changes(rates, compared.summary["top"]["reps"], what)
@@ -88,13 +89,13 @@ def lift_answer(run: Run, compared: Answer, what: str) -> Answer:
         other = replace(run)
         vars(other).update({k: vars(run)[k] for k in ("history", "funnel", "_prepared") if k in vars(run)})
         vars(other)["drivers"] = drivers
-        return other.paths([run.plan.horizon_period])
+        return other.paths([run.plan.horizon_period], SHOWN)
 
     pair = (simulated(run.drivers), simulated(lifted))
     return lift_table(pair, changes, run.plan.horizon_period, what, run.provenance())
 
 
-def _refuse(compared: Answer, what: str, known: bool) -> None:
+def _refuse(compared: Answer, what: str, able: Able, known: bool) -> None:
     why = ""
     if not known:
         why = "reps are not compared by it"
@@ -105,7 +106,7 @@ def _refuse(compared: Answer, what: str, known: bool) -> None:
     if why:
         raise PlanError(f"--lift {what}: {why}")
     try:
-        check_changes(Drivers(changes=(Change(what, "company", times=1.0),)))
+        check_changes(Drivers(changes=(Change(what, "company", times=1.0),)), able)
     except PlanError as error:
         raise PlanError(f"--lift {what}: {error.problems[0].partition(': ')[2]}") from None
 
@@ -145,7 +146,9 @@ def lift_table(
         f"{period.label} ({money(whole['p10'])} to {money(whole['p90'])}). This is an association: it holds "
         "as far as it is this that makes the top reps sell more. p10 to p90 are of the gain."
     )
-    summary = {"metric_units": {n: m.unit for n, m in METRICS.items()}, "what": what, "causal": False}
+    summary = {"metric_units": units(SHOWN), "what": what, "causal": False}
+    if what.startswith(ACTIVITY):
+        words += " If activity is not what makes the difference, the gain is nil."
     return Answer("lift", table, fields, words, summary, provenance, "table")
 
 

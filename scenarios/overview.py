@@ -13,7 +13,7 @@ from quotacast.engine.answer import Answer
 from quotacast.engine.answers.attainability import attainability, quota_words
 from quotacast.engine.answers.forecast import forecast
 from quotacast.engine.answers.quality import data_quality
-from quotacast.engine.metrics import METRICS
+from quotacast.engine.metrics import answerable
 from quotacast.engine.reports.page import Section, page
 from quotacast.engine.reports.words import money
 from quotacast.models.periods import Calendar, Period
@@ -54,7 +54,7 @@ def overview(run: Run) -> Overview:
     record = stored_record(run)
     odds = judged(attainability(paths, quotas, run.plan.calendar, provenance), record, run.force)
     scopes = [s for s in paths.scopes() if s.kind != "rep"]
-    outlook = forecast(paths, list(METRICS), scopes, [*months, horizon], provenance)
+    outlook = forecast(paths, answerable(paths.able), scopes, [*months, horizon], provenance)
     quality = data_quality(run.history, provenance)
     lines = tuple(screen(run, paths, odds, quotas, skipped, record))
     return Overview(odds, outlook, quality, lines, _page(run, odds, outlook, quality, months, record))

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quotacast.engine.answer import Answer
-from quotacast.engine.answers.consistency import values_of
 from quotacast.engine.answers.pipeline import Goal, Outlook, pipeline
 from quotacast.engine.book import open_book
-from quotacast.engine.metrics import METRICS
+from quotacast.engine.metrics import METRICS, metric, series
 from quotacast.engine.openbook import fading
 from quotacast.engine.paths import Paths
 from quotacast.engine.quota import Quota, Scope
 from quotacast.errors import PlanError
 from quotacast.models.periods import KINDS, Period
-from quotacast.scenarios.choose import select_scopes
+from quotacast.scenarios.choose import select_metrics, select_scopes
 from quotacast.scenarios.run import Run
 
 #: Wished odds where the plan states none.
@@ -34,11 +33,12 @@ def pipeline_answer(
         Scopes, metrics (bookings where empty) and kind of period (quarter) asked for.
     """
     names = check_metrics(metrics)
+    select_metrics(names, run.able)
     select_scopes(run.scopes, wanted)
     periods = run.periods(kind or "quarter")
     quotas, _ = run.quotas()
     stated = {q.period: run.plan.calendar.parse(q.period) for q in quotas if q.metric in names}
-    paths = run.paths([*periods, *stated.values()])
+    paths = run.paths([*periods, *stated.values()], [*names, "opportunities_created", "close_rate"])
     scopes = select_scopes(paths.scopes(), wanted)
     prepared, ids = run.funnel.prepared, run.history.opportunities
     days = (run.plan.horizon_period.last - run.history.as_of_date).days
@@ -124,6 +124,4 @@ def _target(
 
 
 def _expected(paths: Paths, name: str, scope: Scope, period: Period) -> float:
-    which = METRICS[name]
-    done = sum(paths.actual(m, scope, period) for m in which.top) * which.scale
-    return done + float(values_of(paths, name, scope, [period]).mean())
+    return float(series(paths, metric(name), scope, period).total.mean())

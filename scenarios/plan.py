@@ -113,8 +113,7 @@ class Plan:
             hires=_named_hires(self.hires, frozenset(reps_known)),
             leaves=tuple(Leave(one.rep, one.on) for one in self.leaves),
             changes=tuple(
-                Change(c.what, c.scope, times=c.times, to=c.to, first=c.first, last=c.last)
-                for c in self.changes
+                Change(c.what, c.scope, c.times, c.to, c.first, c.last, c.causal) for c in self.changes
             ),
         )
 

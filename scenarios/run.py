@@ -11,16 +11,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from quotacast.engine.able import Able, able
+from quotacast.engine.associations import association_notes
 from quotacast.engine.drivers import Drivers
-from quotacast.engine.metrics import METRICS
+from quotacast.engine.metrics import measures_of
 from quotacast.engine.paths import Paths, Steps
 from quotacast.engine.quota import Quota, Scope
+from quotacast.engine.selling import Costs
 from quotacast.engine.simulate import simulate
 from quotacast.errors import PlanError
 from quotacast.models import store
 from quotacast.models.funnel import (
     MODEL_VERSION,
-    MODELS,
     Funnel,
     Method,
     assemble,
@@ -136,12 +138,22 @@ class Run:
         Go on with a fit whose diagnostics fail.
     told : callable
         Called with what is being done and the share that is done.
+    activity_drives : bool
+        Whether changes of activity that the plan does not call causal change new business as well.
     """
 
     plan: Plan
     method: Method = DEFAULT_METHOD
     force: bool = False
     told: Told = _silent
+    activity_drives: bool = True
+
+    def without_effect(self) -> Run:
+        """The same run in which activity does not cause new business unless the plan says so."""
+        other = replace(self, activity_drives=False)
+        kept = ("history", "_prepared", "funnel", "notes", "able", "fit_key")
+        vars(other).update({name: vars(self)[name] for name in kept if name in vars(self)})
+        return other
 
     @cached_property
     def history(self) -> History:
@@ -157,7 +169,8 @@ class Run:
         known = dict(zip(self._people.reps, self._people.team, strict=True))
         teams = [str(t) for t in self.history.reps["team"].dropna().unique()]
         said = self.plan.check_against(known, as_of=self.history.as_of_date, teams=teams)
-        return (*self.plan.notes, *said, *self._prepared.notes)
+        associations = association_notes(self.drivers, self._prepared.chain, self._people)
+        return (*self.plan.notes, *said, *associations, *self._prepared.notes)
 
     @property
     def plan_notes(self) -> tuple[str, ...]:
@@ -184,9 +197,24 @@ class Run:
     @cached_property
     def drivers(self) -> Drivers:
         """What the plan decides about the future."""
-        found = self.plan.drivers(self._people.reps)
-        check_changes(found)
+        found = replace(self.plan.drivers(self._people.reps), activity_drives=self.activity_drives)
+        check_changes(found, self.able)
         return found
+
+    @cached_property
+    def able(self) -> Able:
+        """Which metrics the data and the plan can answer."""
+        return able(self.history, self._prepared.chain, self.costs)
+
+    @property
+    def costs(self) -> Costs | None:
+        """Selling costs of the plan."""
+        stated = self.plan.costs
+        if stated is None:
+            return None
+        variable = stated.commission
+        share, more = (0.0, 1.0) if variable is None else (variable.rate, variable.accelerator)
+        return Costs(stated.rep_month, stated.hire, share, more)
 
     @property
     def run_folder(self) -> Path:
@@ -214,11 +242,16 @@ class Run:
         """Folder of the stored fit."""
         return self.run_folder / "fits" / self.fit_key[:16]
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models that the data support."""
+        return self._prepared.models
+
     @cached_property
     def funnel(self) -> Funnel:
         """The fitted models, from the store where nothing changed."""
         self.notes  # noqa: B018  the plan must fit the data before anything long begins
-        stored = store.load_fit(self.fit_folder, MODELS, self.fit_key)
+        stored = store.load_fit(self.fit_folder, self.models, self.fit_key)
         if stored is None:
             self.told("fitting", 0.0)
             found = fit(
@@ -243,8 +276,13 @@ class Run:
             "versions": versions(),
         }
 
-    def paths(self, periods: Iterable[Period]) -> Paths:
+    def paths(self, periods: Iterable[Period], metrics: Sequence[str] | None = None) -> Paths:
         """Simulate so far and so finely that all periods can be put together.
+
+        Parameters
+        ----------
+        metrics : sequence of str, optional
+            What is to be answered; in daily periods this saves time and memory. All metrics without it.
 
         Raises
         ------
@@ -262,13 +300,19 @@ class Run:
         self.told("simulating", 0.0)
         first = self.history.as_of_date + timedelta(days=1)
         drivers = as_factors(self.drivers, first, horizon.last, self._base)
-        return self._simulate(drivers, (*wanted, horizon), self.plan.draws)
+        return self._simulate(drivers, (*wanted, horizon), self.plan.draws, metrics)
 
     def _base(self, drivers: Drivers, spans: tuple[Period, ...]) -> Paths:
         """A smaller simulation that says what would be without changes ``to`` a value."""
         return self._simulate(drivers, (*spans, self.plan.horizon_period), min(self.plan.draws, BASE_DRAWS))
 
-    def _simulate(self, drivers: Drivers, periods: tuple[Period, ...], draws: int) -> Paths:
+    def _simulate(
+        self,
+        drivers: Drivers,
+        periods: tuple[Period, ...],
+        draws: int,
+        metrics: Sequence[str] | None = None,
+    ) -> Paths:
         tomorrow = int(day_number(self.history.as_of_date)) + 1
         return simulate(
             self.funnel,
@@ -278,6 +322,8 @@ class Run:
             self.plan.horizon_period.last,
             draws=draws,
             seed=self.plan.seed,
+            costs=self.costs,
+            measures=None if metrics is None else measures_of(metrics),
             told=lambda share: self.told("simulating", share),
         )
 
@@ -301,11 +347,11 @@ class Run:
         self.notes  # noqa: B018  raises with the places in the plan, which are better than ours
         chosen = tuple(candidates) or self._plan_quotas()
         check_quota_scopes(chosen, self.scopes)
-        kept, past, far, unknown = [], 0, 0, set()
+        kept, past, far, unknown = [], 0, 0, {}
         for quota in chosen:
             period = self.plan.calendar.parse(quota.period)
-            if quota.metric not in METRICS:
-                unknown.add(quota.metric)
+            if reason := self.able.reason(quota.metric):
+                unknown[quota.metric] = reason
             elif period.last <= self.history.as_of_date:
                 past += 1
             elif period.last > self.plan.horizon_period.last:
@@ -313,8 +359,7 @@ class Run:
             else:
                 kept.append(quota)
         notes = [] if candidates else self._overridden()
-        if unknown:
-            notes.append(f"Not answered yet: quotas on {', '.join(sorted(unknown))}.")
+        notes += [f"Quotas on {name} cannot be answered: {why}." for name, why in sorted(unknown.items())]
         if past:
             notes.append(f"{past} quotas for periods that have ended are left out.")
         if far:

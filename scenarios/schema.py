@@ -224,6 +224,10 @@ class ChangeTable(Table):
     to: Value | None = Field(None, description="New value of the rate; either this or `times`.")
     first: Day | None = Field(None, alias="from", description="First day of the change; without it, at once.")
     last: Day | None = Field(None, alias="until", description="Last day of the change; without it, for good.")
+    causal: Switch = Field(
+        False,
+        description="Whether a change of activity causes new business; else both answers are given.",
+    )
 
     @field_validator("to", mode="before")
     @classmethod
@@ -242,6 +246,8 @@ class ChangeTable(Table):
         if self.to is not None and not (low < self.to <= high):
             wanted = f"more than {low:g}" + (f" and at most {high:g}" if high < float("inf") else "")
             problems.append(f"to = {self.to:g} came for {self.what}, wanted {wanted}")
+        if self.causal and not self.what.startswith(ACTIVITY):
+            problems.append(f"causal came for {self.what}: only changes of activity may be associations")
         if problems:
             raise ValueError("; ".join(problems))
         return self

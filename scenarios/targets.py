@@ -8,8 +8,9 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from quotacast.engine.drivers import CHANGEABLE, Change, Drivers
-from quotacast.engine.metrics import METRICS, metric, series
+from quotacast.engine.able import Able
+from quotacast.engine.drivers import ACTIVITY, CHANGEABLE, Change, Drivers
+from quotacast.engine.metrics import MARGIN, metric, series
 from quotacast.engine.paths import Paths
 from quotacast.engine.quota import Scope
 from quotacast.errors import PlanError
@@ -17,26 +18,27 @@ from quotacast.models.periods import Period
 
 #: Draws of the simulation that says what would be without a change.
 BASE_DRAWS = 1000
-#: ``opportunities_created`` is changed to so many per month of this length.
+#: ``opportunities_created`` and activities are changed to so many per month of this length.
 MONTH_DAYS = 365.25 / 12
 
 Simulated = Callable[[Drivers, tuple[Period, ...]], Paths]
 
 
-def check_changes(drivers: Drivers) -> None:
-    """Refuse changes that the simulator cannot follow yet.
+def check_changes(drivers: Drivers, able: Able) -> None:
+    """Refuse changes that the data do not allow.
 
     Raises
     ------
     PlanError
-        Naming every one of them.
+        Naming every one of them, and what is missing.
     """
-    able = [name for name in CHANGEABLE if name in METRICS]
-    problems = [
-        f"change[{k}].what: {change.what} cannot be simulated by this version; there are {', '.join(able)}"
-        for k, change in enumerate(drivers.changes, 1)
-        if change.what not in able
-    ]
+    problems = []
+    for k, change in enumerate(drivers.changes, 1):
+        known = change.what in CHANGEABLE or change.is_activity
+        needs = {"margin": "gross_margin"}.get(change.what, change.what)
+        reason = able.reason(needs) if known else f"there are {', '.join(CHANGEABLE)}, {ACTIVITY}<kind>"
+        if reason:
+            problems.append(f"change[{k}].what: {change.what} cannot be simulated: {reason}")
     if problems:
         raise PlanError(problems)
 
@@ -45,9 +47,9 @@ def as_factors(drivers: Drivers, first: date, last: date, simulated: Simulated) 
     """Replace every ``to`` by ``times``: the value wanted / the value without any ``to``.
 
     The value without the change is the ratio of the means of simulated sums, in the change's scope and
-    within its days; for ``opportunities_created`` it is a number per month. A changed cycle shortens and
-    lengthens the time to every close, of which those beyond the horizon are not seen: there the factor is
-    an approximation.
+    within its days; for ``opportunities_created`` and activities it is a number per month, for ``margin``
+    gross margin / bookings. A changed cycle shortens and lengthens the time to every close, of which those
+    beyond the horizon are not seen: there the factor is an approximation.
 
     Parameters
     ----------
@@ -74,11 +76,12 @@ def _span(change: Change, first: date, last: date) -> Period:
 
 
 def _factor(change: Change, span: Period, paths: Paths) -> Change:
-    which, scope = metric(change.what), Scope.parse(change.scope)
+    which = MARGIN if change.what == MARGIN.name else metric(change.what)
+    scope = Scope.parse(change.scope)
     found = series(paths, which, scope, span).total
     known = found[np.isfinite(found)]
     base = float(known.mean()) if known.size else 0.0
-    if change.what == "opportunities_created":
+    if not which.is_ratio:
         base *= MONTH_DAYS / ((span.last - span.first + timedelta(days=1)).days)
     if base <= 0 or change.to is None:
         raise PlanError(

@@ -8,7 +8,7 @@ from typing import Any
 _PERCENT = re.compile(r"\s*([+-]?[0-9]+(?:\.[0-9]+)?)\s*%\s*", re.ASCII)
 
 #: Metrics and rates that are shares, and may be written as percentages.
-SHARES = ("close_rate", "margin")
+SHARES = ("close_rate", "lead_close_rate", "margin")
 
 
 def probability(value: Any) -> Any:

@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import nbinom, poisson
 
 from quotacast.engine.answers.consistency import consistency, cuts, kept_shares, missed, reliability
+from quotacast.engine.columns import BLOCK, join, take
 from quotacast.engine.paths import Paths, Steps
 from quotacast.engine.quota import Quota, Scope
 from quotacast.models.periods import Calendar
@@ -24,28 +25,13 @@ def quarters_of_2027(as_of: date = date(2026, 12, 31)) -> list[Any]:
 
 def counted(created: np.ndarray, steps: Steps, as_of: date, done: int = 0) -> Paths:
     """Paths on which only creations happen, and some were made before."""
-    shape = (*created.shape, 2)
-    none = np.zeros(shape, dtype=np.int32)
     reps = tuple(f"r{k}" for k in range(created.shape[1]))
     teams = ("north",) * created.shape[1]
-    past = {
-        m: np.zeros((len(reps), len(steps)), dtype=np.int64) for m in ("won", "lost", "won_days", "won_cents")
-    }
-    past["created"] = np.zeros((len(reps), len(steps)), dtype=np.int64)
-    past["created"][:, 0] = done
-    return Paths(
-        as_of,
-        steps,
-        reps,
-        teams,
-        created.astype(np.int32),
-        none,
-        none,
-        none,
-        none.astype(np.int64),
-        tuple(zip(reps, teams, strict=True)),
-        past,
-    )
+    past = np.zeros((len(reps), len(steps)), dtype=np.int64)
+    past[:, 0] = done
+    blocks = [created[i : i + BLOCK].astype(np.int64) for i in range(0, len(created), BLOCK)]
+    columns = {"created": join([take(np.ascontiguousarray(b)) for b in blocks], len(reps), len(steps), 1)}
+    return Paths(as_of, steps, reps, teams, columns, tuple(zip(reps, teams, strict=True)), {"created": past})
 
 
 def poisson_company(skill: np.ndarray, per_day: float = 0.08) -> tuple[Paths, Steps]:

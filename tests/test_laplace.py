@@ -21,14 +21,17 @@ SIZES = {"age": 5, "position": 4, "month": 7, "rep": 6, "rep_quarter": 40}
 
 
 def declaration(family: Family = "poisson") -> Declaration:
-    """One term of every kind; the last is large enough to be eliminated."""
+    """One term of every kind; the largest pooled one is large enough to be eliminated."""
     level = Term("level", "level", "", 1, 2.0, "test", (-0.5,))
     age = Term("age", "walk", "age", 5, 0.5, "test", (0.1, 0.2, 0.0, -0.1, 0.0), (1.0, 0.5, 2.0, 1.0), "last")
     rest = (
         Term("position", "contrast", "position", 4, 0.4, "test"),
         Term("shock", "shock", "month", 7, 0.3, "test"),
         Term("rep_quarter", "pooled", "rep_quarter", 40, 0.3, "test"),
+        Term("push", "slope", "push", 1, 0.3, "test", (0.3,), lower=0.0),
         Term("rep", "pooled", "rep", 6, 0.5, "test"),
+        Term("drift", "slope", "drift", 1, 0.4, "test"),
+        Term("idle", "slope", "idle", 1, 0.2, "test", (0.1,), lower=0.0),
     )
     return Declaration("test", family, (level, age, *rest))
 
@@ -38,8 +41,13 @@ def cells(family: Family = "poisson", n: int = 240, seed: int = 5) -> tuple[Cell
     rng = np.random.default_rng(seed)
     codes: dict[str, Codes] = {k: rng.integers(0, s, n).astype(np.int32) for k, s in SIZES.items()}
     effects = {}
-    eta = np.full(n, -0.3)
+    shift, slope = {"push": 0.0, "drift": 0.2, "idle": 0.0}, {"push": 0.5, "drift": -0.4, "idle": 0.0}
+    covariates = {name: rng.normal(mean, 0.7, n) for name, mean in shift.items()}
+    eta = -0.3 + sum(slope[name] * x for name, x in covariates.items())
+    effects = {name: np.array([value]) for name, value in slope.items()}
     for term in declaration().terms[1:]:
+        if term.kind == "slope":
+            continue
         effects[term.name] = term.prior_mean + 0.3 * (term.basis(0.6) @ rng.standard_normal(term.dimension))
         eta += effects[term.name][codes[term.axis]]
     exposure = rng.gamma(2.0, 2.0, n) + 0.2
@@ -47,9 +55,10 @@ def cells(family: Family = "poisson", n: int = 240, seed: int = 5) -> tuple[Cell
         count = rng.integers(1, 6, n).astype(float)
         mean = eta + 0.7 * rng.standard_normal(n) / np.sqrt(count)
         squares = 0.49 * np.where(count > 1, rng.chisquare(np.maximum(count - 1, 1)), 0.0)
-        return Cells(mean, count, codes, squares), effects
+        return Cells(mean, count, codes, squares, covariates), effects
     gamma = rng.gamma(4.0, 0.25, n) if family == "negbinomial" else 1.0
-    return Cells(rng.poisson(exposure * np.exp(eta) * gamma).astype(float), exposure, codes), effects
+    counts = rng.poisson(exposure * np.exp(eta) * gamma).astype(float)
+    return Cells(counts, exposure, codes, covariates=covariates), effects
 
 
 def some_zeta(problem: Problem, seed: int = 3) -> Floats:
@@ -64,8 +73,9 @@ def design(declared: Declaration, data: Cells, problem: Problem, zeta: Floats) -
         sd = values[f"{term.name}_sd"] if term.has_sd else term.scale
         basis = sd * term.basis(values.get(f"{term.name}_rho", 0.0))
         code = data.term_codes(term)
-        mean += term.prior_mean[code]
-        cov += (basis @ basis.T)[np.ix_(code, code)]
+        x = data.covariates[term.axis] if term.kind == "slope" else np.ones(len(data))
+        mean += x * term.prior_mean[code]
+        cov += np.outer(x, x) * (basis @ basis.T)[np.ix_(code, code)]
     return mean, cov
 
 
@@ -203,7 +213,7 @@ def test_silent_data_leave_the_prior() -> None:
     """Hardly any exposure: every level and sd keeps its prior; levels without cells are no trouble."""
     declared, (data, _) = declaration(), cells()
     few = {name: np.zeros_like(code) for name, code in data.codes.items()}
-    silent = Cells(np.zeros(len(data)), np.full(len(data), 1e-9), few)
+    silent = Cells(np.zeros(len(data)), np.full(len(data), 1e-9), few, covariates=data.covariates)
     posterior = fit_laplace(declared, silent, draws=4_000)
     for term in declared.terms:
         if term.has_sd:
@@ -212,13 +222,21 @@ def test_silent_data_leave_the_prior() -> None:
     assert posterior.hyper["shock_rho"].mean() == pytest.approx(2 / 3, abs=0.03)
     assert posterior.effects["level"].std() == pytest.approx(2.0, rel=0.06)
     assert posterior.effects["rep_quarter"].std() == pytest.approx(0.3, rel=0.08)
+    for name, mean, sd in (("push", 0.3, 0.3), ("idle", 0.1, 0.2)):
+        prior = stats.truncnorm(-mean / sd, np.inf, mean, sd)
+        draws = posterior.effects[name][:, 0]
+        assert draws.min() >= 0.0
+        assert draws.mean() == pytest.approx(prior.mean(), rel=0.04)
+        assert draws.std() == pytest.approx(prior.std(), rel=0.05)
+    assert posterior.effects["drift"].std() == pytest.approx(0.4, rel=0.06)
 
 
 def test_levels_without_cells_get_the_width_of_their_sd() -> None:
     declared, (data, _) = declaration(), cells(n=800)
     keep = data.codes["rep_quarter"] < 30
     codes = {name: code[keep] for name, code in data.codes.items()}
-    part = Cells(data.response[keep], data.exposure[keep], codes)
+    x = {name: value[keep] for name, value in data.covariates.items()}
+    part = Cells(data.response[keep], data.exposure[keep], codes, covariates=x)
     posterior = fit_laplace(declared, part, draws=4_000)
     unseen = posterior.effects["rep_quarter"][:, 30:]
     assert np.abs(unseen.mean(axis=0)).max() < 0.03
@@ -238,7 +256,8 @@ def test_same_seed_same_draws_and_another_seed_other_draws() -> None:
 def test_order_of_cells_does_not_matter() -> None:
     declared, (data, _) = declaration(), cells()
     p = np.random.default_rng(0).permutation(len(data))
-    mixed = Cells(data.response[p], data.exposure[p], {k: v[p] for k, v in data.codes.items()})
+    codes, x = ({k: v[p] for k, v in part.items()} for part in (data.codes, data.covariates))
+    mixed = Cells(data.response[p], data.exposure[p], codes, covariates=x)
     a, b = (fit_laplace(declared, d, draws=100) for d in (data, mixed))
     np.testing.assert_allclose(a.effects["rep"].mean(axis=0), b.effects["rep"].mean(axis=0), atol=0.05)
     assert float(a.diagnostics["importance_ess"]) == pytest.approx(b.diagnostics["importance_ess"], rel=0.02)

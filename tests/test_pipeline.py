@@ -161,10 +161,11 @@ def test_expected_deals_are_those_of_the_simulation(outlook: Outlook) -> None:
         book = np.isin(outlook.book.rep, who).sum()
         for k in (1, 3):
             old, new = expected_open(outlook, scope, int(spans[k]))
-            closed = (paths.won + paths.lost)[:, who, :k].sum(axis=(1, 2)).mean(axis=0)
+            gone = (paths.array("won") + paths.array("lost"))[:, who, :k]
+            closed = gone.sum(axis=(1, 2)).mean(axis=0)
             assert old[0].sum() == pytest.approx(book - closed[0])
             assert new[0].sum() == pytest.approx(
-                paths.created[:, who, :k].sum(axis=(1, 2)).mean() - closed[1]
+                paths.array("created")[:, who, :k].sum(axis=(1, 2)).mean() - closed[1]
             )
 
 

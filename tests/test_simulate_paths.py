@@ -23,7 +23,7 @@ from quotacast.engine.quota import Scope
 from quotacast.engine.simulate import run_blocks, simulate
 from quotacast.engine.tables import Tables
 from quotacast.engine.worlds import WorldSpec, draw_truth, make_world, write_world
-from quotacast.models.funnel import MODELS, Funnel, Prepared, assemble, prepare
+from quotacast.models.funnel import Funnel, Prepared, assemble, prepare
 from quotacast.models.history.history import History
 from quotacast.models.history.read import read_history
 from quotacast.models.periods import Calendar
@@ -35,6 +35,8 @@ CALENDAR = Calendar(year_starts=2)
 HORIZON = date(2026, 2, 28)
 #: Levels that make deals come and close often enough for tight comparisons.
 LEVELS = {"created": -1.2, "won": -4.1, "lost": -3.6, "value": 8.7}
+LEVELS |= {"leads": -0.6, "converted": -3.3, "disqualified": -3.4}
+LEVELS |= {"activity:call": 1.1, "activity:meeting": -0.9}
 #: Sds of what lies beyond the data: zero makes every draw's tables known from its posterior draw.
 BEYOND = ("shock_sd", "trend_sd", "rep_quarter_sd", "rep_sd", "team_sd")
 
@@ -50,6 +52,9 @@ def history(basis: str) -> History:
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / "world"
         write_world(make_world(spec), folder, plan=False)
+        if basis != "chain":
+            (folder / "crm" / "leads.csv").unlink()
+            (folder / "crm" / "activities.csv").unlink()
         if basis == "won":
             (folder / "crm" / "stages.csv").unlink()
             deals = pd.read_csv(folder / "crm" / "opportunities.csv", dtype=str)
@@ -61,7 +66,8 @@ def history(basis: str) -> History:
 @cache
 def prepared(basis: str) -> Prepared:
     found = prepare(history(basis), CALENDAR)
-    assert found.quotes.basis == basis
+    assert found.quotes.basis == ("won" if basis == "won" else "created")
+    assert bool(found.chain.drivers and found.chain.leads) == (basis == "chain")
     return found
 
 
@@ -74,12 +80,14 @@ def funnel(basis: str = "created", draws: int = 2, beyond: float = 0.0, flat: bo
             t.name: (0.0 if flat else 1.0) * rng.normal(0.0, 0.25, (draws, t.size)) + t.prior_mean
             for t in declaration.terms
         }
-        effects["level"] = np.full((draws, 1), LEVELS[name]) + rng.normal(0.0, 0.1, (draws, 1))
+        effects["level"] = np.full((draws, 1), LEVELS.get(name, 0.2)) + rng.normal(0.0, 0.1, (draws, 1))
         hyper = {
             h: np.full(draws, 0.37 if h not in BEYOND else beyond) for h in declaration.hyperparameters()
         }
+        for t in declaration.terms:
+            effects[t.name] = np.maximum(effects[t.name], -9.0 if t.lower is None else t.lower)
         posteriors[name] = Posterior(effects, hyper, {"method": "written"})
-    return assemble(prepared(basis), {name: posteriors[name] for name in MODELS}, 3)
+    return assemble(prepared(basis), posteriors, 3)
 
 
 def months() -> Steps:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from quotacast.engine.drivers import Change
+from quotacast.engine.columns import BLOCK, join, take
 from quotacast.engine.paths import Paths, Steps
 from quotacast.engine.quota import Scope
 from quotacast.engine.steadiness import FLOOR, is_prospecting, steadiness, unevenness
@@ -115,17 +116,21 @@ def test_others_come_up_to_the_top() -> None:
 def paths_of(created: np.ndarray) -> tuple[Paths, list[Any]]:
     months = [Calendar().parse(f"2027-{m:02d}") for m in range(1, created.shape[2] + 1)]
     steps = Steps.covering(months)
-    none = np.zeros((*created.shape, 2), dtype=np.int32)
     reps = tuple(f"r{k}" for k in range(created.shape[1]))
-    done = {
-        m: np.zeros((len(reps), len(steps)), dtype=np.int64) for m in ("created", "won", "lost", "won_days")
-    }
-    done["won_cents"] = done["won"]
+    counts = created.astype(np.int64)[..., None]
+    nothing, money = np.zeros_like(counts), counts * 50_000
+    deals = {"won": nothing, "won_cents": money}
+    arrays = {"created": counts} | {m: np.concatenate([nothing, new], axis=3) for m, new in deals.items()}
+    columns = {
+        m: join(
+            [take(np.ascontiguousarray(a[i : i + BLOCK])) for i in range(0, len(a), BLOCK)],
+            len(reps), len(steps), a.shape[3],
+        )
+        for m, a in arrays.items()
+    }  # fmt: skip
+    done = {m: np.zeros((len(reps), len(steps)), dtype=np.int64) for m in arrays}
     seats = tuple((rep, "north") for rep in reps)
-    counts = created.astype(np.int32)
-    cents = np.stack([np.zeros(counts.shape), counts * 50_000.0], axis=3).astype(np.int64)
-    teams = ("north",) * len(reps)
-    return Paths(date(2026, 12, 31), steps, reps, teams, counts, none, none, none, cents, seats, done), months
+    return Paths(date(2026, 12, 31), steps, reps, ("north",) * len(reps), columns, seats, done), months
 
 
 def test_the_worst_month() -> None:

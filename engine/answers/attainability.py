@@ -10,7 +10,7 @@ import pandas as pd
 
 from quotacast.engine.answer import Answer, Field
 from quotacast.engine.answers.quantiles import DEFAULT_QUANTILES, quantile_fields, quantiles
-from quotacast.engine.metrics import METRICS, Floats, Series, metric, series
+from quotacast.engine.metrics import METRICS, Floats, Series, metric, series, units
 from quotacast.engine.paths import Paths
 from quotacast.engine.quota import SCOPE_KINDS, Quota
 from quotacast.models.periods import Calendar
@@ -61,7 +61,7 @@ def attainability(
     table = pd.DataFrame(rows, columns=[f.name for f in fields])
     summary = {
         "quotas": len(rows),
-        "metric_units": {name: m.unit for name, m in METRICS.items()},
+        "metric_units": units(dict.fromkeys(q.metric for q in quotas)),
         "teams": dict(zip(paths.reps, paths.teams, strict=True)),
         "shares": _shares(paths, quotas, calendar, cache),
     }

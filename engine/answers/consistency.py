@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 
 from quotacast.engine.answer import Answer, Field
-from quotacast.engine.metrics import METRICS, metric
+from quotacast.engine.metrics import metric, series, units
 from quotacast.engine.paths import Paths
 from quotacast.engine.quota import Quota, Scope
 from quotacast.engine.reports.words import ratio
@@ -122,7 +122,7 @@ def consistency(
             rows.append(_row(paths, quota, period, cut, *season[key]) | {"reliability": told[key]})
     table = pd.DataFrame(rows, columns=[f.name for f in FIELDS])
     summary = {
-        "metric_units": {name: m.unit for name, m in METRICS.items()},
+        "metric_units": units(q.metric for q in quotas),
         "criterion": f"reliability at least {TELLS:g}",
         "weights": "the company's simulated season",
         "reliability": [
@@ -136,11 +136,8 @@ def consistency(
 def values_of(paths: Paths, name: str, scope: Scope, pieces: Sequence[Period]) -> Floats:
     """A metric's simulated sums, shape (draws, pieces)."""
     which = metric(name)
-    whole = np.sum([paths.by_step(m, scope) for m in which.top], axis=0, dtype=np.int64)
-    before = np.pad(np.cumsum(whole, axis=1), ((0, 0), (1, 0)))
-    spans = [paths.steps.slice(p) for p in pieces]
-    start, stop = [s.start for s in spans], [s.stop for s in spans]
-    return np.asarray((before[:, stop] - before[:, start]) * which.scale)
+    parts = [series(paths, which, scope, piece) for piece in pieces]
+    return np.stack([np.asarray(p.total - (p.done or 0.0)) for p in parts], axis=1)
 
 
 def kept_shares(expected: Floats) -> tuple[Any, Floats]:
@@ -224,9 +221,9 @@ def _row(paths: Paths, quota: Quota, period: Period, cut: Cut, kept: Any, share:
 
 def _left(paths: Paths, quota: Quota, period: Period) -> float:
     """Part of the quota that falls to the days still to come, by the company's course."""
-    which, company = metric(quota.metric), Scope("company")
-    done = sum(paths.actual(m, company, period) for m in which.top) * which.scale
-    coming = float(values_of(paths, quota.metric, company, [period]).mean())
+    found = series(paths, metric(quota.metric), Scope("company"), period)
+    done = found.done or 0.0
+    coming = float(found.total.mean()) - done
     return coming / (done + coming) if done + coming > 0 else 1.0
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from quotacast.engine.answer import Answer, Field
 from quotacast.engine.answers.quantiles import DEFAULT_QUANTILES, quantile_fields, quantiles
-from quotacast.engine.metrics import METRICS, Floats, Series, metric, series
-from quotacast.engine.paths import Paths
+from quotacast.engine.metrics import Floats, Series, metric, series, units
+from quotacast.engine.paths import BY_COMPONENT, Paths
 from quotacast.engine.quota import Scope
 from quotacast.models.periods import Period
 
@@ -56,7 +56,7 @@ def forecast(
                 ]
     fields = (*FIELDS, *quantile_fields(percents))
     table = pd.DataFrame(rows, columns=[f.name for f in fields])
-    summary = {"metric_units": {name: m.unit for name, m in METRICS.items()}}
+    summary = {"metric_units": units(metrics)}
     return Answer("forecast", table, fields, _words(table, percents), summary, provenance, "fan")
 
 
@@ -65,7 +65,7 @@ def _components(name: str, found: Series) -> list[tuple[str, Floats]]:
     if found.open is None or found.new is None:
         return [("total", total)]
     parts = [("done", np.array([found.done or 0.0])), ("open", found.open), ("new", found.new)]
-    if name == "opportunities_created":
+    if not set(metric(name).top) & set(BY_COMPONENT):
         parts = [p for p in parts if p[0] != "open"]
     return [*parts, ("total", total)]
 

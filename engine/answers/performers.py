@@ -47,12 +47,15 @@ UNITS: Mapping[str, str] = {
     "opportunities_created": "count",
     "close_rate": "ratio",
     "cycle_days": "days",
+    "lead_close_rate": "ratio",
     "deal_value": "money",
     "unevenness": "ratio",
     "unevenness_floor": "ratio",
     "prospecting_share": "ratio",
 }
 DOWN = ("cycle_days",)
+#: Skills that follow from others and are not compared.
+UNRANKED = ("deals_won",)
 FIELDS = (
     Field("scope", "text", "always rep"),
     Field("scope_id", "text", "the rep"),
@@ -202,7 +205,9 @@ def _rows(
     actual = actual_results(funnel, history, quarter)
     months = months_at_work(funnel, quarter)[ranked]
     out = []
-    for name in (*SKILLS, *(m for m in actual if m not in SKILLS)):
+    none = np.full(len(funnel.prepared.people.reps), np.nan)
+    names = [n for n in dict.fromkeys((*SKILLS, *found, *actual)) if n not in UNRANKED]
+    for name in names:
         values = found[name][:, ranked] if name in found else None
         told = _told(name, values, percents)
         for k, r in enumerate(ranked):
@@ -213,7 +218,7 @@ def _rows(
                         "scope_id": funnel.prepared.people.reps[r],
                         "metric": name,
                         "period": period,
-                        "actual": actual[name][r],
+                        "actual": actual.get(name, none)[r],
                         **(told[k] if told else {}),
                     }
                 )

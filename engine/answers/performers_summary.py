@@ -25,6 +25,11 @@ LABELS: Mapping[str, str] = {
 }
 
 
+def label_of(metric: str) -> str:
+    """A metric in words: ``activity:meeting_planned`` is meeting planned."""
+    return LABELS.get(metric, metric.rpartition(":")[2].replace("_", " "))
+
+
 def spread_summary(shares: Mapping[str, Floats], months: Floats) -> dict[str, Any]:
     """Mean and 80 % range of every part's share, and luck's share in a single quarter.
 
@@ -66,7 +71,7 @@ def top_summary(found: Mapping[str, Floats], top: Ints, others: Ints, reps: Sequ
         Names of those in the top quarter.
     """
     differs = []
-    for name in (n for n in LABELS if n in found):
+    for name in (*LABELS, *(n for n in found if n.startswith(("lead", "activity:")))):
         ratio = found[name][:, top].mean(axis=1) / found[name][:, others].mean(axis=1)
         above = float((ratio > 1).mean())
         differs.append(
@@ -149,11 +154,11 @@ def _top(top: Mapping[str, Any]) -> str:
         return ""
     first, *rest = top["differs"]
     clear = [
-        f"{LABELS[d['metric']]} × {d['ratio']:.2f} ({d['p10']:.2f}–{d['p90']:.2f})"
+        f"{label_of(d['metric'])} × {d['ratio']:.2f} ({d['p10']:.2f}–{d['p90']:.2f})"
         for d in rest
         if d["clear"]
     ]
-    vague = [LABELS[d["metric"]] for d in rest if not d["clear"]]
+    vague = [label_of(d["metric"]) for d in rest if not d["clear"]]
     text = f"The top quarter ({', '.join(top['reps'])}) books {first['ratio']:.2f} times what the others do"
     text += f": {', '.join(clear)}" if clear else ""
     text += f"; no clear difference in {', '.join(vague)}." if vague else "."

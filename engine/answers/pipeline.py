@@ -26,7 +26,7 @@ import pandas as pd
 
 from quotacast.engine.answer import Answer, Field
 from quotacast.engine.book import Book
-from quotacast.engine.metrics import METRICS, metric, series
+from quotacast.engine.metrics import metric, series, units
 from quotacast.engine.openbook import (
     AGE_LABELS,
     Fading,
@@ -110,7 +110,7 @@ class Outlook:
     def pace(self) -> Floats:
         """Expected creations of every simulated day, even within a step; shape (reps, days)."""
         edges = self.paths.steps.edges
-        per_step = self.paths.created.mean(axis=0)
+        per_step = self.paths.array("created").mean(axis=0)
         daily = np.repeat(per_step / np.diff(edges), np.diff(edges), axis=1)
         return np.asarray(daily[:, self.today + 1 - int(edges[0]) :])
 
@@ -142,7 +142,7 @@ def pipeline(
                 rows += _rows(outlook, name, scope, period, goal, period is periods[0])
     table = pd.DataFrame(rows, columns=[f.name for f in FIELDS])
     summary = {
-        "metric_units": {name: METRICS[name].unit for name in metrics},
+        "metric_units": units(metrics),
         "stages": stages_now(outlook.book, outlook.stage, amounts(outlook.book, outlook.fade)),
         "first": periods[0].label,
     }

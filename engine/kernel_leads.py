@@ -1,0 +1,200 @@
+"""Leads of some draws, new and open, until they convert, are disqualified or the horizon ends; by numba.
+
+A lead spends its cumulative hazard like a deal (see :mod:`quotacast.engine.kernel`, whose spells of constant
+hazard it shares). Every conversion begins so many opportunities on its day: with the odds that a converted
+lead carries one, times the changed rate of creation. They go on in the deals' loop.
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+
+from quotacast.engine.kernel import FINE, bin_keys, count, day_guide, paths, rates, rows_by_rep
+from quotacast.engine.streams import GOLDEN, PER_DRAW, mix, unit
+
+_U = np.uint64
+# Places of a lead's own stream; the opportunities that it begins have streams of their own.
+_WAIT, _CAUSE, _DAY, _SEGMENT, _YIELD = _U(0), _U(1), _U(2), _U(3), _U(4)
+_BEGUN = _U(0xD6E8FEB86659FD93)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def convert_leads(
+    guide,
+    bin_key,  # (reps, bins)
+    place,  # spells of open leads, then of new ones by day
+    spell,
+    span,
+    deal_order,
+    deal_at,
+    first_draw,
+    parameter,
+    cumulative,
+    position,
+    quarter,
+    step_of_day,
+    at_work,
+    bin_edges,
+    bin_quarter,
+    tenure,
+    created_base,
+    created_time,
+    created_rep,
+    created_tenure,
+    driven,
+    created_drive,
+    dispersion,
+    mix_row,
+    segment_mix,
+    base_win,
+    base_loss,
+    segment_win,
+    segment_loss,
+    age_win,
+    age_loss,
+    time_win,
+    time_loss,
+    rep_win,
+    rep_loss,
+    deal_key,
+    deal_rep,
+    deal_start,
+    deal_segment,
+    begins,  # (posterior,) odds that a conversion begins an opportunity
+    begins_times,  # (reps, days) changed rate of creation
+    leads_created,  # (draws, reps, steps)
+    leads_converted,
+    leads_disqualified,
+    lead_days,
+):
+    """Count the leads of some draws and return the opportunities that they begin.
+
+    Returns
+    -------
+    at : ndarray of int64, shape (draws, reps + 1)
+        Where those of a draw and rep begin.
+    day, segment : ndarray of int64, shape (begun,)
+    stream : ndarray of uint64, shape (begun,)
+    """
+    reps, bins, segments = created_base.shape[1], bin_quarter.shape[0], segment_mix.shape[2]
+    pieces, bands, leads_open = position.shape[0], age_win.shape[1], deal_rep.shape[0]
+    rate_win, rate_loss = np.empty(bands * pieces), np.empty(bands * pieces)
+    begin, end, cell = spell[0], spell[1], spell[2]
+    before, risk = span[0], span[1]
+    at = np.zeros((parameter.shape[0], reps + 1), dtype=np.int64)
+    size, room = 0, 1024
+    begun_day, begun_segment = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
+    begun_stream = np.empty(room, dtype=np.uint64)
+    for d in range(parameter.shape[0]):
+        p = parameter[d]
+        draw = _U(first_draw + d) * PER_DRAW
+        at[d, 0] = size
+        for r in range(reps):
+            rates(p, d, r, position, quarter, age_win, time_win, rep_win, rate_win)
+            rates(p, d, r, position, quarter, age_loss, time_loss, rep_loss, rate_loss)
+            for b in range(bins + 1):  # the last stands for the leads that are open
+                is_open = b == bins
+                n = deal_at[r + 1] - deal_at[r]
+                if not is_open:
+                    low, high = bin_edges[b], bin_edges[b + 1]
+                    worked = at_work[r, low]
+                    exposure = at_work[r, high] - worked
+                    if exposure <= 0.0:
+                        continue
+                    mean = (
+                        exposure
+                        * created_base[d, r]
+                        * created_time[d, b]
+                        * created_rep[d, r, bin_quarter[b]]
+                        * created_tenure[p, tenure[r, b]]
+                    )
+                    if driven:
+                        mean *= created_drive[d, r, b]
+                    bin_stream = bin_key[r, b]
+                    n = count(unit(bin_stream, draw), mean, dispersion[p])
+                for k in range(n):
+                    if is_open:
+                        i = deal_order[deal_at[r] + k]
+                        stream, start, s, row = deal_key[i], deal_start[i], deal_segment[i], i
+                    else:
+                        stream = mix(bin_stream ^ mix(_U(k + 1)))
+                        target = worked + unit(stream, draw + _DAY) * exposure
+                        start = low
+                        for day in range(low + 1, high):
+                            start += at_work[r, day] < target
+                        leads_created[d, r, step_of_day[start]] += 1
+                        u = unit(stream, draw + _SEGMENT)
+                        s = 0
+                        for j in range(segments - 1):
+                            s += segment_mix[p, mix_row[r], j] < u
+                        row = leads_open + start
+                    own_win = base_win[d, r] * segment_win[p, s]
+                    own_loss = base_loss[d, r] * segment_loss[p, s]
+                    left = -math.log(unit(stream, draw + _WAIT))
+                    day, win = -1, False
+                    for j in range(place[row], place[row + 1]):
+                        h_win = own_win * rate_win[cell[j]]
+                        both = h_win + own_loss * rate_loss[cell[j]]
+                        passed = risk[j] * both
+                        if left <= passed:
+                            target = before[j] + left / both
+                            day, last = max(guide[int(target * FINE)], begin[j]), end[j] - 1
+                            while day < last and cumulative[day + 1] < target:
+                                day += 1
+                            win = unit(stream, draw + _CAUSE) * both < h_win
+                            break
+                        left -= passed
+                    if day < 0:
+                        continue
+                    step = step_of_day[day]
+                    if not win:
+                        leads_disqualified[d, r, step] += 1
+                        continue
+                    leads_converted[d, r, step] += 1
+                    lead_days[d, r, step] += day - start
+                    wanted = begins[p] * begins_times[r, day]
+                    copies = math.floor(wanted)
+                    copies += unit(stream, draw + _YIELD) < wanted - copies
+                    for copy in range(copies):
+                        if size == room:
+                            room *= 2
+                            begun_day = _longer(begun_day, room)
+                            begun_segment = _longer(begun_segment, room)
+                            begun_stream = _longer(begun_stream, room)
+                        begun_day[size], begun_segment[size] = day, s
+                        begun_stream[size] = mix(mix(stream ^ _BEGUN) + _U(copy) * GOLDEN)
+                        size += 1
+            at[d, r + 1] = size
+    return at, begun_day[:size], begun_segment[:size], begun_stream[:size]
+
+
+@numba.njit(cache=True, nogil=True)
+def _longer(array, size):
+    out = np.empty(size, dtype=array.dtype)
+    out[: array.shape[0]] = array
+    return out
+
+
+def shared(arrays: dict[str, Any]) -> dict[str, Any]:
+    """What all draws have in common and is quickly made."""
+    names = ("cumulative", "weights", "edges", "piece_of_day", "age_edges", "cycle_times")
+    days = arrays["weights"].size
+    rep = np.concatenate([arrays["deal_rep"], np.zeros(days, dtype=np.int64)])
+    start = np.concatenate([arrays["deal_start"], np.arange(days)])
+    place, spell, span = paths(rep, start, *(arrays[name] for name in names))
+    order, at = rows_by_rep(arrays["deal_rep"], arrays["rep_key"].size)
+    return {
+        "guide": day_guide(arrays["cumulative"]),
+        "bin_key": bin_keys(arrays["rep_key"], arrays["bin_label"]),
+        "place": place,
+        "spell": spell,
+        "span": span,
+        "deal_order": order,
+        "deal_at": at,
+    }
