@@ -17,6 +17,10 @@ open deal is the same with its own age, its own kind, and survival from the firs
 cycle times are stretched by c, a day passes only 1 / c days of age and hazards are divided by c; where
 the close rate is changed by a factor, the win's part of the hazard is multiplied by it, at most to the whole.
 
+Leads are the same with conversions for wins; a conversion on day t begins opportunities of its segment on
+that day, yield x changed rate of them, which are added to lambda. Means are given the activities of each
+draw: what recent activity does to creation is taken from them, and activities have the mean of their counts.
+
 Nothing here is used to answer a question: it has no distribution. Cost grows with days squared.
 """
 
@@ -56,7 +60,7 @@ class Lives:
 
 
 def expected_measures(tables: Tables, first: int, draws: int) -> dict[str, Floats]:
-    """Means of created, won, lost and won_days given the parameters and common shocks of each draw.
+    """Means of measures given the parameters, common shocks and activities of each draw.
 
     Parameters
     ----------
@@ -67,27 +71,60 @@ def expected_measures(tables: Tables, first: int, draws: int) -> dict[str, Float
     Returns
     -------
     dict of ndarray
-        ``created`` of shape (draws, reps, steps); ``won``, ``lost``, ``won_days`` of shape
-        (draws, reps, steps, 2), open deals first. Units as in :data:`quotacast.engine.paths.MEASURES`.
+        ``created`` and those of leads of shape (draws, reps, steps); ``won``, ``lost``, ``won_days`` of
+        shape (draws, reps, steps, 2), open deals first. Units as in
+        :data:`quotacast.engine.paths.MEASURES`.
     """
     block = tables.block(first, draws)
-    table: dict[str, Any] = {**tables.fixed, **block}
-    days, reps, steps = table["weights"].size, len(tables.crew.reps), len(tables.steps)
+    leads = block.pop("leads")
+    deals: dict[str, Any] = {**tables.fixed, **block}
+    days, reps, steps = deals["weights"].size, len(tables.crew.reps), len(tables.steps)
     step = np.zeros((days, steps))
-    step[np.arange(days), table["step_of_day"]] = 1.0
-    created = np.zeros((draws, reps, days))
-    closed = np.zeros((3, draws, reps, days, 2))
+    step[np.arange(days), deals["step_of_day"]] = 1.0
+    segments = deals["segment_mix"].shape[2]
+    begun = np.zeros((draws, reps, segments, days))
+    found: dict[str, Floats] = {}
+    if leads is not None:
+        table = {**tables.leads.fixed, **leads, "quoted": 0}
+        created, closed = _ends(table, np.zeros_like(begun))
+        ended = closed.sum(axis=(3, 5)) @ step
+        names = ("leads_converted", "leads_disqualified", "lead_days")
+        found = {"leads_created": created @ step, **dict(zip(names, ended, strict=True))}
+        odds = table["begins"][table["parameter"]]
+        begun = closed[0].sum(axis=4) * table["begins_times"][None, :, None, :] * odds[:, None, None, None]
+    created, closed = _ends(deals, begun)
+    won, lost, won_days = np.einsum("mdrktc,ts->mdrsc", closed, step)
+    return {"created": created @ step, "won": won, "lost": lost, "won_days": won_days, **found}
+
+
+def _ends(table: dict[str, Any], begun: Floats) -> tuple[Floats, Floats]:
+    """Beginnings and endings by day.
+
+    Parameters
+    ----------
+    begun : ndarray, shape (draws, reps, segments, days)
+        Mean number of those that something else begins.
+
+    Returns
+    -------
+    created : ndarray, shape (draws, reps, days)
+    closed : ndarray, shape (3, draws, reps, segments, days, 2)
+        Mean number of wins, of losses and of days of wins; open ones first.
+    """
+    draws, reps, segments, days = begun.shape
+    created, closed = np.zeros((draws, reps, days)), np.zeros((3, *begun.shape, 2))
     for r in range(reps):
         new = _lives(table, r, np.arange(days))
         mine = np.flatnonzero(table["deal_rep"] == r)
         old = _lives(table, r, table["deal_start"][mine])
         for d in range(draws):
-            created[d, r] = _intensity(table, d, r)
+            own = np.diff(table["segment_mix"][table["parameter"][d], table["mix_row"][r]], prepend=0.0)
+            number = begun[d, r] + own[:, None] * _intensity(table, d, r)
+            created[d, r] = number.sum(axis=0)
             rates = _rates(table, d, r)
-            closed[:, d, r, :, NEW] = _new(table, d, r, new, rates, created[d, r])
-            closed[:, d, r, :, OPEN] = _open(table, d, r, old, rates, mine)
-    won, lost, won_days = np.einsum("mdrtc,ts->mdrsc", closed, step)
-    return {"created": created @ step, "won": won, "lost": lost, "won_days": won_days}
+            closed[:, d, r, :, :, NEW] = _new(table, d, r, new, rates, number)
+            closed[:, d, r, :, :, OPEN] = _open(table, d, r, old, rates, mine)
+    return created, closed
 
 
 def _lives(table: dict[str, Any], r: int, start: Ints) -> Lives:
@@ -110,6 +147,8 @@ def _intensity(table: dict[str, Any], d: int, r: int) -> Floats:
         * table["created_rep"][d, r, table["bin_quarter"]]
         * table["created_tenure"][table["parameter"][d], table["tenure"][r]]
     )
+    if table["driven"]:
+        rate = rate * table["created_drive"][d, r]
     return np.asarray(np.diff(table["at_work"][r]) * rate[bins])
 
 
@@ -149,24 +188,25 @@ def _fates(
 
 
 def _new(
-    table: dict[str, Any], d: int, r: int, lives: Lives, rates: tuple[Floats, Floats], intensity: Floats
+    table: dict[str, Any], d: int, r: int, lives: Lives, rates: tuple[Floats, Floats], number: Floats
 ) -> Floats:
-    """Expected wins, losses and days of wins by day, shape (3, days)."""
-    p, total = table["parameter"][d], np.zeros((3, intensity.size))
-    mix = np.diff(table["segment_mix"][p, table["mix_row"][r]], prepend=0.0)
-    for s, share in enumerate(mix):
+    """Expected wins, losses and days of wins by segment and day, shape (3, segments, days)."""
+    p, total = table["parameter"][d], np.zeros((3, *number.shape))
+    for s in range(number.shape[0]):
         for band, part in _quote_bands(table, d, r, s):
             won, lost = _fates(table, r, lives, rates, *_own(table, p, s, band))
-            total += _count(lives, won, lost, intensity * share * part)
+            total[:, s] += _count(lives, won, lost, number[s] * part)
     return total
 
 
 def _open(
     table: dict[str, Any], d: int, r: int, lives: Lives, rates: tuple[Floats, Floats], mine: Ints
 ) -> Floats:
-    own = _own(table, table["parameter"][d], table["deal_segment"][mine], table["deal_band"][mine])
+    segment = table["deal_segment"][mine]
+    own = _own(table, table["parameter"][d], segment, table["deal_band"][mine])
     won, lost = _fates(table, r, lives, rates, *own)
-    return _count(lives, won, lost, np.ones(mine.size))
+    levels = range(table["segment_mix"].shape[2])
+    return np.stack([_count(lives, won, lost, (segment == s).astype(float)) for s in levels], axis=1)
 
 
 def _own(table: dict[str, Any], p: int, segment: Any, band: Any) -> tuple[Any, Any]:

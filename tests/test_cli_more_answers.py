@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -42,6 +43,9 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     days = (date(2025, 7, 1), date(2026, 12, 31))
     teams = (("north", 3), ("south", 3))
     write_world(make_world(WorldSpec(6, teams, *days, 6, truth, activity_effects=False)), folder)
+    (folder / "crm" / "leads.csv").unlink()
+    log = pd.read_csv(folder / "crm" / "activities.csv", dtype=str)
+    log[log["kind"] == "call"].to_csv(folder / "crm" / "activities.csv", index=False)
     ask(folder / "plan.toml", "fit")
     return folder / "plan.toml"
 

@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 
 from quotacast.engine.answers.performers import RELIABLE, actual_results, performers, ranks, reliability
 from quotacast.engine.answers.performers_summary import spread_summary
-from quotacast.engine.skills import SKILLS, fates, months_at_work, skills, some_rows
+from quotacast.engine.skills import SKILLS, arrivals, creations, fates, months_at_work, skills, some_rows
 from quotacast.engine.spread import covariance_shares, expected_results, shapley, spread_of_results
 from quotacast.engine.worlds_truth import AGE_BANDS
 from quotacast.models.funnel import Funnel, fit, prepare
@@ -48,22 +48,23 @@ def _busy(truth: Any, rep: Callable[[tuple[float, ...]], tuple[float, ...]]) -> 
     )
 
 
-def _fitted(small_world: Any, world_history: Any, rep: Callable[[Any], Any]) -> Fitted:
+def _fitted(small_world: Any, make_history: Any, rep: Callable[[Any], Any], without: set[str]) -> Fitted:
     world = small_world(11, REPS, change=lambda truth: _busy(truth, rep))
-    history = world_history(world)
+    tables = {name: rows for name, rows in world.tables.items() if name not in without}
+    history = make_history(tables, world.spec.last_day)
     return world, history, fit(prepare(history, Calendar()), draws=400)
 
 
 @pytest.fixture(scope="module")
-def unlike(small_world: Any, world_history: Any) -> Fitted:
-    """A company whose reps differ."""
-    return _fitted(small_world, world_history, lambda effects: effects)
+def unlike(small_world: Any, make_history: Any) -> Fitted:
+    """A company whose reps differ, with its leads."""
+    return _fitted(small_world, make_history, lambda effects: effects, {"activities"})
 
 
 @pytest.fixture(scope="module")
-def alike(small_world: Any, world_history: Any) -> Fitted:
-    """The same company with reps who do not."""
-    return _fitted(small_world, world_history, lambda effects: (0.0,) * REPS)
+def alike(small_world: Any, make_history: Any) -> Fitted:
+    """The same company with reps who do not, and without its leads."""
+    return _fitted(small_world, make_history, lambda effects: (0.0,) * REPS, {"activities", "leads"})
 
 
 def _true_skills(world: Any) -> dict[str, np.ndarray]:
@@ -145,12 +146,28 @@ def test_a_quarter_moves_with_its_own_effects(unlike: Fitted) -> None:
     _, _, funnel = unlike
     rows, counts = some_rows(funnel), funnel.prepared.counts
     quarter = int(counts.quarters[2])
-    plain, moved = skills(funnel, rows), skills(funnel, rows, quarter)
+    plain, moved = (arrivals(funnel, "created", rows, when) for when in (None, quarter))
     effects = funnel.posteriors["created"].effects
     own = effects["rep_quarter"].reshape(-1, REPS, counts.quarters.size)[rows, :, 2]
     factor = np.exp(own + effects["trend"][rows][:, [2]])
-    ratio = moved["opportunities_created"] / plain["opportunities_created"]
-    assert ratio == pytest.approx(factor)
+    assert moved / plain == pytest.approx(factor)
+
+
+def test_creations_come_with_and_without_a_lead(unlike: Fitted) -> None:
+    """Per working month they add up to what was created; leads convert as they did."""
+    _, history, funnel = unlike
+    rows = some_rows(funnel)
+    found = skills(funnel, rows)
+    made = creations(funnel, rows).mean(axis=0)
+    alone = arrivals(funnel, "created", rows).mean(axis=0)
+    deals, leads = history.opportunities, history.leads
+    share = deals["lead_id"].isin(set(leads["lead_id"])).mean()
+    assert 1 - alone.sum() / made.sum() == pytest.approx(share, abs=0.06)
+    count = len(deals) / months_at_work(funnel).sum()
+    assert made.mean() == pytest.approx(count, rel=0.12)
+    ended = leads[leads["status"] != "open"]
+    rate = (ended["status"] == "converted").mean()
+    assert found["lead_close_rate"].mean() == pytest.approx(rate, abs=0.04)
 
 
 # -- ranks --------------------------------------------------------------------------------------------------
@@ -191,8 +208,9 @@ def test_reps_who_do_not_differ_are_not_ranked(alike: Fitted) -> None:
     _, history, funnel = alike
     found = performers(funnel, history, {})
     assert max(found.summary["reliability"].values()) < RELIABLE
-    assert found.rows["rank"].isna().all()
-    assert found.rows["mean"].notna().any()
+    rows = found.rows[found.rows["metric"].isin(SKILLS)]
+    assert rows["rank"].isna().all()
+    assert rows["mean"].notna().all()
     assert found.summary["top"] == {}
     assert found.words.startswith("The data hold no rep effect")
 

@@ -41,6 +41,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     truth = draw_truth(np.random.default_rng(3), 6, 2)
     teams, days = (("north", 3), ("south", 3)), (date(2025, 1, 1), date(2026, 12, 31))
     write_world(make_world(WorldSpec(6, teams, *days, 3, truth, activity_effects=False)), folder)
+    for table in ("activities", "leads"):  # the deals alone are asked here
+        (folder / "crm" / f"{table}.csv").unlink()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "FIT_DRAWS", 300)
         plan = replace(find_plan(folder / "plan.toml"), draws=3000)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from quotacast.engine.kernel import count
+from quotacast.engine.kernel_activity import count_many
 
 U = np.concatenate([[1e-9, 1e-4], np.linspace(0.0007, 0.9993, 301), [0.99991, 1 - 1e-7]])
 
 
+@pytest.mark.parametrize("drawn", [count, count_many])
 @pytest.mark.parametrize("mean", [0.013, 0.4, 1.83, 7.2, 46.0, 212.5, 499.0])
 @pytest.mark.parametrize("phi", [0.6, 3.7, 41.0, 2.5e3])
-def test_counts_are_the_quantiles(mean: float, phi: float) -> None:
+def test_counts_are_the_quantiles(mean: float, phi: float, drawn: Any) -> None:
     wanted = stats.nbinom.ppf(U, phi, phi / (phi + mean))
-    np.testing.assert_array_equal([count(u, mean, phi) for u in U], wanted)
+    np.testing.assert_array_equal([drawn(u, mean, phi) for u in U], wanted)
 
 
 @pytest.mark.parametrize("mean", [0.0, -1.0])

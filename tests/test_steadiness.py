@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quotacast.engine.drivers import Change
 from quotacast.engine.columns import BLOCK, join, take
+from quotacast.engine.drivers import Change
 from quotacast.engine.paths import Paths, Steps
 from quotacast.engine.quota import Scope
 from quotacast.engine.steadiness import FLOOR, is_prospecting, steadiness, unevenness
