@@ -14,12 +14,37 @@ import math
 import numba
 import numpy as np
 
-from quotacast.engine.kernel import count
+from quotacast.engine.kernel import EXACT_COUNT, count
 from quotacast.engine.streams import PER_DRAW, mix, unit
 from quotacast.models.activities import LAG_WEEKS, LEAST_WORKED
 
 _U = np.uint64
 _DAY = _U(2)
+#: 1 / n for the numbers that are reached without dividing.
+_INVERSE = 1.0 / np.arange(1.0, 1025.0)
+
+
+@numba.njit(cache=True, nogil=True)
+def count_many(u, mean, phi):
+    """NegBinomial number by inversion of ``u``, as `kernel.count`, but fast where numbers are large."""
+    if mean <= 0.0:
+        return 0
+    spread = phi * math.log1p(mean / phi)
+    if spread > EXACT_COUNT:
+        return count(u, mean, phi)
+    ratio = mean / (phi + mean)
+    p = math.exp(-spread)
+    total, n, grown = p, 0, phi * ratio
+    while u > total:
+        if n == _INVERSE.shape[0]:
+            return count(u, mean, phi)
+        p *= grown * _INVERSE[n]
+        grown += ratio
+        n += 1
+        total += p
+        if p < 1e-18 and n > mean:
+            break
+    return n
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -53,7 +78,7 @@ def activities(
                     continue
                 mean = exposure * created_base[d, r] * created_time[d, b] * created_rep[d, r, bin_quarter[b]]
                 stream = bin_key[r, b]
-                n = count(unit(stream, draw), mean, phi)
+                n = count_many(unit(stream, draw), mean, phi)
                 one_step = not steps or step_of_day[low] == step_of_day[high - 1]
                 one_week = not weeks or week_of_day[low] == week_of_day[high - 1]
                 if steps and one_step:

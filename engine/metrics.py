@@ -215,7 +215,7 @@ def series(paths: Paths, which: Metric, scope: Scope, period: Period) -> Series:
 def _refuse(paths: Paths, which: Metric) -> None:
     if reason := paths.able.reason(which.name):
         raise PlanError(f"metric {which.name}: {reason}")
-    if lost := [m for m in which.measures if not paths.has(m)]:
+    if lost := [m for m in dict.fromkeys(which.measures) if not paths.has(m)]:
         raise PlanError(
             f"metric {which.name}: these futures hold no {', '.join(lost)}; simulate them with it"
         )

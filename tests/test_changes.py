@@ -7,8 +7,9 @@ from datetime import date
 import numpy as np
 import pytest
 
+from quotacast.engine.able import Able
 from quotacast.engine.drivers import Change, Drivers, Hire, Leave
-from quotacast.engine.metrics import metric, series
+from quotacast.engine.metrics import MARGIN, metric, series
 from quotacast.engine.paths import Steps
 from quotacast.engine.quota import Scope
 from quotacast.engine.simulate import simulate
@@ -40,8 +41,9 @@ def test_a_change_to_a_value_leads_there(simulated, what: str, to: float) -> Non
     drivers = Drivers(changes=(Change(what, "company", to=to),))
     made = as_factors(drivers, YEAR.first, YEAR.last, simulated)
     assert made.changes[0].to is None
-    values = series(simulated(made, ()), metric(what), Scope("company"), YEAR).total
-    reached = float(np.nanmean(values)) / (12 if what == "opportunities_created" else 1)
+    which = MARGIN if what == "margin" else metric(what)
+    values = series(simulated(made, ()), which, Scope("company"), YEAR).total
+    reached = float(np.nanmean(values)) / (1 if which.is_ratio else 12)
     assert reached == pytest.approx(to, rel=0.06)
 
 
@@ -52,9 +54,14 @@ def test_without_a_value_nothing_is_simulated_twice() -> None:
 
 def test_what_cannot_be_followed_is_named() -> None:
     changes = (Change("margin", "company", times=1.1), Change("activity:call", "company", times=1.2))
+    changes += (Change("activity:email", "company", times=1.1), Change("price", "company", times=1.1))
+    able = Able(("email",), {"gross_margin": "the margin of 3% is known", "activity:": "there are email"})
     with pytest.raises(PlanError) as caught:
-        check_changes(Drivers(changes=changes))
-    assert [p.split(":")[0] for p in caught.value.problems] == ["change[1].what", "change[2].what"]
+        check_changes(Drivers(changes=changes), able)
+    places = [p.split(":")[0] for p in caught.value.problems]
+    assert places == ["change[1].what", "change[2].what", "change[4].what"]
+    assert "the margin of 3% is known" in caught.value.problems[0]
+    assert "there are email" in caught.value.problems[1]
 
 
 def test_a_hire_may_leave_and_a_stranger_may_not(simulated) -> None:  # type: ignore[no-untyped-def]
@@ -62,6 +69,6 @@ def test_a_hire_may_leave_and_a_stranger_may_not(simulated) -> None:  # type: ig
     stay = simulated(Drivers(hires=(hire,)), ())
     gone = simulated(Drivers(hires=(hire,), leaves=(Leave("north+1", date(2026, 3, 1)),)), ())
     rep = stay.reps.index("north+1")
-    assert 0 < gone.created[:, rep].sum() < stay.created[:, rep].sum()
+    assert 0 < gone.array("created")[:, rep].sum() < stay.array("created")[:, rep].sum()
     with pytest.raises(PlanError, match="no rep nobody"):
         simulated(Drivers(leaves=(Leave("nobody", date(2026, 3, 1)),)), ())

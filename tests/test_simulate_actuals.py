@@ -36,7 +36,34 @@ def history(tmp_path: Path) -> History:
             "amount": np.round(rng.lognormal(8, 0.7, n), 2),
         }
     )
+    known = np.where(rng.random(n) < 0.9, (deals["amount"] * rng.uniform(0.2, 1.1, n)).round(2), np.nan)
+    deals["cost"] = np.where(deals["status"] == "won", known, np.nan)
     deals.to_csv(tmp_path / "opportunities.csv", index=False)
+    came = pd.Timestamp("2026-01-05") + pd.to_timedelta(rng.integers(0, 120, n), "D")
+    went = came + pd.to_timedelta(rng.integers(0, 30, n), "D")
+    state = rng.choice(["converted", "disqualified", "open"], n, p=[0.3, 0.5, 0.2])
+    state = np.where(went > pd.Timestamp(AS_OF), "open", state)
+    leads = pd.DataFrame(
+        {
+            "lead_id": [f"l{i:03d}" for i in range(n)],
+            "rep_id": rng.choice(["r1", "r2", ""], n, p=[0.5, 0.4, 0.1]),
+            "created_on": came.strftime("%Y-%m-%d"),
+            "status": state,
+            "closed_on": np.where(state == "open", "", went.strftime("%Y-%m-%d")),
+        }
+    )
+    leads.to_csv(tmp_path / "leads.csv", index=False)
+    done = pd.Timestamp("2026-01-05") + pd.to_timedelta(rng.integers(0, 130, 400), "D")
+    acts = pd.DataFrame(
+        {
+            "kind": rng.choice(["call", "demo"], 400),
+            "done_on": done.strftime("%Y-%m-%d"),
+            "rep_id": rng.choice(["r1", "r2", ""], 400, p=[0.5, 0.4, 0.1]),
+            "count": np.where(rng.random(400) < 0.5, "", rng.integers(1, 9, 400).astype(str)),
+            "opportunity_id": np.where(rng.random(400) < 0.3, "d001", ""),
+        }
+    )
+    acts.to_csv(tmp_path / "activities.csv", index=False)
     reps = pd.DataFrame(SPELLS, columns=["rep_id", "team", "from"]).assign(hired_on="2025-01-07")
     reps.to_csv(tmp_path / "reps.csv", index=False)
     return read_history(tmp_path, as_of=AS_OF)
@@ -57,7 +84,22 @@ def by_pandas(history: History, steps: Steps) -> pd.DataFrame:
             measure="won_cents", day=won["closed_on"], value=(won["amount"] * 100).round().astype(int)
         ),
     ]
+    share = 1 - won["cost"].sum() / won.loc[won["cost"].notna(), "amount"].sum()
+    margin = (won["amount"] - won["cost"]).fillna(won["amount"] * share)
+    parts.append(won.assign(measure="margin_cents", day=won["closed_on"], value=(margin * 100).round()))
+    leads, acts = history.leads, history.activities
+    for state in ("converted", "disqualified"):
+        ended = leads[leads["status"] == state]
+        parts.append(ended.assign(measure=f"leads_{state}", day=ended["closed_on"], value=1))
+    ended = leads[leads["status"] == "converted"]
+    days = (ended["closed_on"] - ended["created_on"]).dt.days
+    parts.append(ended.assign(measure="lead_days", day=ended["closed_on"], value=days))
+    parts.append(leads.assign(measure="leads_created", day=leads["created_on"], value=1))
+    parts.append(
+        acts.assign(measure="activity:" + acts["kind"], day=acts["done_on"], value=acts["count"].fillna(1))
+    )
     events = pd.concat(parts)[["rep_id", "measure", "day", "value"]]
+    events["rep_id"] = events["rep_id"].fillna("(none)")
     events["team"] = "(none)"
     for rep, team, begin in SPELLS:
         events.loc[(events["rep_id"] == rep) & (events["day"] >= begin), "team"] = team
@@ -75,7 +117,8 @@ def test_actuals_are_what_pandas_counts(history: History) -> None:
     assert ("r1", "north") in seats
     assert ("r1", "south") in seats
     assert ("(none)", "(none)") in seats
-    for name in MEASURES:
+    assert set(found) == {*MEASURES, "activity:call", "activity:demo"}
+    for name in found:
         assert found[name].dtype == np.int64
         table = {
             (*seat, float(k)): int(v)

@@ -1,0 +1,57 @@
+"""Counts without the zeros hold what plain arrays hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from quotacast.engine.columns import Columns, columns_of, join, take
+
+RNG = np.random.default_rng(17)
+
+
+def sparse(shape: tuple[int, ...], high: int, low: int = 0) -> Any:
+    values = RNG.integers(low, high, shape)
+    return np.where(RNG.random(shape) < 0.2, values, 0)
+
+
+@pytest.mark.parametrize("shape", [(530, 3, 4), (300, 2, 5, 2), (7, 1, 1, 2)])
+@pytest.mark.parametrize(("low", "high"), [(0, 200), (-300, 300), (0, 90_000), (-(10**11), 10**12)])
+def test_columns_hold_the_array(shape: tuple[int, ...], low: int, high: int) -> None:
+    plain = sparse(shape, high, low)
+    for block in (256, 100, 3):
+        found = columns_of(plain.copy(), block)
+        assert np.array_equal(found.dense().reshape(shape), plain)
+    widest = max(abs(int(plain.min())), abs(int(plain.max())))
+    assert found.value.dtype.itemsize <= (1 if plain.min() >= 0 and widest < 256 else 8)
+    assert np.iinfo(found.value.dtype).max >= widest
+
+
+def test_sums_are_numpys() -> None:
+    plain = sparse((700, 5, 6, 2), 5000)
+    found = columns_of(plain.copy())
+    for reps, steps in (
+        ([0, 1, 2, 3, 4], slice(0, 6)),
+        ([3], slice(2, 3)),
+        ([4, 1], slice(1, 5)),
+        ([], slice(0, 6)),
+    ):
+        wanted = plain[:, reps][:, :, steps].sum(axis=(1, 2))
+        got = found.sums(np.array(reps, dtype=np.int64), steps)
+        assert np.array_equal(np.stack(got, axis=1), wanted)
+    assert np.array_equal(found.sums(np.array([2]), slice(4, 4))[0], np.zeros(700))
+
+
+def test_a_block_is_emptied_and_must_be_small() -> None:
+    plain = sparse((50, 2, 3), 9)
+    again = plain.copy()
+    part = take(again)
+    assert not again.any()
+    assert part.draw.size == np.count_nonzero(plain)
+    whole = join([part], 2, 3, 1)
+    assert isinstance(whole, Columns)
+    assert whole.nbytes < plain.nbytes
+    with pytest.raises(ValueError, match="one byte"):
+        take(np.zeros((300, 1, 1), dtype=np.int32))
