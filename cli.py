@@ -410,7 +410,7 @@ def pipeline(source: Path | None, form: str, out: Path | None, quiet: bool, **op
 
 @main.command()
 @SOURCE
-@click.option("--lift", metavar="WHAT", help="Price bringing the others to the top quarter's rate of this.")
+@click.option("--lift", metavar="WHAT", help="Price the top quarter's rate for the others; or evenness.")
 @_options(PICK_OPTIONS, RUN_OPTIONS, OUT_OPTIONS)
 def performers(
     source: Path | None, lift: str | None, form: str, out: Path | None, quiet: bool, **options: Any
@@ -422,15 +422,14 @@ def performers(
              quotacast performers demo/plan.toml --lift opportunities_created
     """
     from quotacast.scenarios.answer_views import performers_text
-    from quotacast.scenarios.lift import lift_answer
-    from quotacast.scenarios.performers import performers_answer
+    from quotacast.scenarios.performers import lifted, performers_answer
 
     _refuse_out(out)
     scope, metric = options["scope"], options["metric"]
     with _progress(quiet) as told:
         run = _run(source, options, told)
         found = performers_answer(run, scope, metric, options["by"], options["quantiles"])
-        found = lift_answer(run, performers_answer(run), lift) if lift else found
+        found = lifted(run, lift) if lift else found
     _show(found, form, out, lambda whole, width: performers_text(whole, metric, width))
     _notes(run.plan_notes)
 

@@ -64,6 +64,8 @@ def import_lines(result: Any, out: Path) -> Iterator[str]:
 
 def performers_text(answer: Answer, metrics: Sequence[str], width: int = WIDTH) -> str:
     """One row per rep; with chosen metrics the rows themselves, by quarter the quarters side by side."""
+    if answer.name == "evenness":
+        return as_table(answer, width=width)
     if answer.name == "lift":
         return as_table(_lifted(answer), width=width)
     if answer.summary["by_quarter"]:

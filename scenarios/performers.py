@@ -11,7 +11,16 @@ from quotacast.engine.answers.quantiles import DEFAULT_QUANTILES
 from quotacast.engine.quota import Scope
 from quotacast.errors import PlanError
 from quotacast.scenarios.choose import check_by, hint, select_scopes
+from quotacast.scenarios.evenness import WHAT, evenness_answer
+from quotacast.scenarios.lift import lift_answer
 from quotacast.scenarios.run import Run
+
+
+def lifted(run: Run, what: str) -> Answer:
+    """Price a change of how reps work: the top quarter's rate of something for all, or an even pace."""
+    if what == WHAT:
+        return evenness_answer(run)
+    return lift_answer(run, performers_answer(run), what)
 
 
 def performers_answer(

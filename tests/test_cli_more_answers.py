@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from click.testing import CliRunner
 
 from quotacast.cli import main
 from quotacast.engine.answers import consistency, performers, pipeline
+from quotacast.engine.quota import Scope
 from quotacast.engine.worlds import WorldSpec, draw_truth, make_world, write_world
 from quotacast.scenarios import run
+from quotacast.scenarios.evenness import even_funnel, futures
+from quotacast.scenarios.plan import load_plan
 
 FAST = ("--method", "laplace", "--force", "--draws", "300", "--quiet")
 PERFORMERS = [f.name for f in performers.FIELDS] + ["p10", "p50", "p90"] + [f.name for f in performers.TAIL]
@@ -124,6 +128,31 @@ def test_a_lift_is_priced_and_called_an_association(plan: Path) -> None:
     ]
     assert sum(parts) == pytest.approx(company["opportunities_created"]["gain"])
     assert "association" in ask(plan, "performers", "--lift", "opportunities_created")
+
+
+def test_even_activity_has_the_same_total_and_no_swings(plan: Path) -> None:
+    """Of a Poisson count, variance is mean; the NegBinomial of reps as they work has more."""
+    made = run.Run(replace(load_plan(plan), draws=2000), "laplace", True)
+    now, even = (futures(made, even=flag) for flag in (False, True))
+    rep, month = Scope("rep", "r01"), made.plan.calendar.parse("2027-02")
+    counts = [paths.simulated("activity:call", rep, month)[1].astype(float) for paths in (now, even)]
+    year = made.plan.calendar.parse("2027")
+    total = [paths.simulated("activity:call", Scope("company"), year)[1].mean() for paths in (now, even)]
+    assert total[1] == pytest.approx(total[0], rel=0.03)
+    calls = made.funnel.posteriors["activity:call"]
+    wide = even_funnel(made.funnel).posteriors["activity:call"]
+    assert wide.hyper["overdispersion"].max() == 0
+    assert calls.hyper["overdispersion"].min() > 0
+    assert counts[1].var() < 0.8 * counts[0].var()
+
+
+def test_the_worst_month_is_told(plan: Path) -> None:
+    found = whole(plan, "performers", "--lift", "evenness")
+    assert found["schema"] == "quotacast/evenness/1"
+    assert [r["scope"] for r in found["rows"]] == ["company"] + ["team"] * 2 + ["rep"] * 6
+    assert all(0 <= r["p_now"] <= 1 and 0 <= r["p_even"] <= 1 for r in found["rows"])
+    assert all(r["worst_now"] < 1.25 for r in found["rows"])  # the worst month is below its mean
+    assert max(len(line) for line in ask(plan, "performers", "--lift", "evenness").splitlines()) <= 80
 
 
 @pytest.mark.parametrize(
