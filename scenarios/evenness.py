@@ -34,7 +34,7 @@ FIELDS = (
     Field("scope_id", "text", "team or rep; empty for the company"),
     Field("p_now", "probability", f"odds that every month brings {ENOUGH:.0%} of what is expected of it"),
     Field("p_even", "probability", "the same with activity spread evenly"),
-    Field("worst_now", "ratio", f"the worst month over {ENOUGH:.0%} of what is expected of it, median"),
+    Field("worst_now", "ratio", "the worst month over what is expected of it, median"),
     Field("worst_even", "ratio", "the same with activity spread evenly"),
 )
 
@@ -68,10 +68,12 @@ def evenness_answer(run: Run) -> Answer:
     months, now = run.periods("month"), futures(run, even=False)
     scopes = now.scopes()
     targets: dict[Scope, Any] = {
-        s: np.array([ENOUGH * series(now, metric(METRIC), s, m).total.mean() for m in months]) for s in scopes
+        scope: ENOUGH * np.array([series(now, metric(METRIC), scope, m).total.mean() for m in months])
+        for scope in scopes
     }
     known = [s for s in scopes if targets[s].min() > 0]
     table = steadier(lambda even: futures(run, even=True) if even else now, METRIC, known, months, targets)
+    table[["worst_now", "worst_even"]] *= ENOUGH
     whole = table.iloc[0]
     words = (
         f"Odds that the worst month still brings {ENOUGH:.0%} of the opportunities expected of it: "
