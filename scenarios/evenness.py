@@ -77,8 +77,8 @@ def evenness_answer(run: Run) -> Answer:
     whole = table.iloc[0]
     words = (
         f"Odds that the worst month still brings {ENOUGH:.0%} of the opportunities expected of it: "
-        f"{percent(whole['p_now'])} for the company, {percent(whole['p_even'])} with the same activity spread "
-        "evenly. This is an association: it holds as far as activity is what brings opportunities."
+        f"{percent(whole['p_now'])} for the company, {percent(whole['p_even'])} with the same activity "
+        "spread evenly. This is an association: it holds as far as activity is what brings opportunities."
     )
     summary = {"metric_units": {}, "metric": METRIC, "months": [m.label for m in months]}
     return Answer(WHAT, table[[f.name for f in FIELDS]], FIELDS, words, summary, run.provenance(), "table")

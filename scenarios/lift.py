@@ -80,6 +80,8 @@ def lift_answer(run: Run, compared: Answer, what: str) -> Answer:
     """
     mine = compared.rows[compared.rows["metric"] == what]
     _refuse(compared, what, run.able, known=not mine.empty)
+    chain = run.funnel.prepared.chain
+    refuse_undriven(what, chain.drivers, chain.refused)
     values = mine["mean"].astype(float).fillna(mine["actual"].astype(float))
     rates = dict(zip(mine["scope_id"], values, strict=True))
     changes = lift_changes(rates, compared.summary["top"]["reps"], what)
@@ -93,6 +95,18 @@ def lift_answer(run: Run, compared: Answer, what: str) -> Answer:
 
     pair = (simulated(run.drivers), simulated(lifted))
     return lift_table(pair, changes, run.plan.horizon_period, what, run.provenance())
+
+
+def refuse_undriven(what: str, drivers: Sequence[str], refused: str) -> None:
+    """Refuse to price a kind of activity that drives nothing in these data.
+
+    Raises
+    ------
+    PlanError
+        With the reason.
+    """
+    if what.startswith(ACTIVITY) and what.removeprefix(ACTIVITY) not in drivers:
+        raise PlanError(f"--lift {what}: {refused or 'it does not drive creation in these data'}")
 
 
 def _refuse(compared: Answer, what: str, able: Able, known: bool) -> None:

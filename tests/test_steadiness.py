@@ -14,9 +14,10 @@ from quotacast.engine.drivers import Change
 from quotacast.engine.paths import Paths, Steps
 from quotacast.engine.quota import Scope
 from quotacast.engine.steadiness import FLOOR, is_prospecting, steadiness, unevenness
+from quotacast.errors import PlanError
 from quotacast.models.funnel import prepare
 from quotacast.models.periods import Calendar
-from quotacast.scenarios.lift import lift_changes, lift_table, steadier, worst_month
+from quotacast.scenarios.lift import lift_changes, lift_table, refuse_undriven, steadier, worst_month
 
 FIRST, LAST = date(2026, 1, 5), date(2026, 6, 28)  # a Monday and a Sunday: 25 weeks
 
@@ -111,6 +112,13 @@ def test_others_come_up_to_the_top() -> None:
     assert lift_changes(rates, ["a", "b"], "activity:call") == (Change("activity:call", "rep:c", times=2.0),)
     slow = lift_changes({"a": 40.0, "b": 80.0, "c": 30.0}, ["a"], "cycle_days")
     assert slow == (Change("cycle_days", "rep:b", times=0.5),)
+
+
+def test_activity_that_drives_nothing_has_no_price() -> None:
+    refuse_undriven("activity:call", ("call", "email"), "")
+    refuse_undriven("opportunities_created", (), "activity follows deals")
+    with pytest.raises(PlanError, match="--lift activity:call: activity follows deals"):
+        refuse_undriven("activity:call", (), "activity follows deals")
 
 
 def paths_of(created: np.ndarray) -> tuple[Paths, list[Any]]:
