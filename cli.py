@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "Start": ("example", "import", "check"),
-    "Answer": ("plan", "forecast", "quotas"),
+    "Answer": ("plan", "forecast", "quotas", "pipeline", "performers"),
     "Trust": ("backtest", "report", "fit"),
 }
 
@@ -173,20 +173,9 @@ def _width() -> int:
 
 def _refuse_out(out: Path | None, endings: tuple[str, ...] = ()) -> None:
     """Say before anything long begins that a file cannot be written."""
-    if out is None:
-        return
-    from quotacast.engine.reports.files import WRITERS
+    from quotacast.scenarios.choose import check_out
 
-    wanted, problems = endings or tuple(WRITERS), []
-    if out.suffix.lower() not in wanted:
-        came = out.suffix or "(none)"
-        problems.append(f"--out {out}: the ending {came!r} arrived, wanted one of {', '.join(wanted)}")
-    if not out.absolute().parent.is_dir():
-        problems.append(f"--out {out}: there is no folder {out.parent}; create it or choose another")
-    if out.is_dir():
-        problems.append(f"--out {out}: is a folder; name a file in it")
-    if problems:
-        raise PlanError(problems)
+    check_out(out, endings)
 
 
 def _notes(notes: Iterable[str]) -> None:
@@ -226,37 +215,11 @@ def import_(sources: tuple[Path, ...], kind: str, out: Path, currency: str | Non
     Example: quotacast import exports/ --from salesforce --out data
     """
     from quotacast.models.history.importers import import_source
+    from quotacast.scenarios.answer_views import import_lines
 
     result = import_source(list(sources), kind=kind, out=out, currency=currency, overwrite=overwrite)
-    used = result.matches[result.matches["column"] != ""]
-    click.echo("Matched headings")
-    for (file, table), rows in used.groupby(["file", "table"], sort=False):
-        click.echo(f"  {file} → {table}")
-        pairs = [f"{r.heading} → {r.column}" for r in rows.itertuples()]
-        for line in _wrapped(pairs, 74):
-            click.echo(f"    {line}")
-    unused = len(result.matches) - len(used)
-    if unused:
-        click.echo(f"  {unused} headings have no use here")
-    click.echo("\nRows           read   written  rejected")
-    for row in result.counts.itertuples():
-        click.echo(f"{row.table:<14}{row.read:>6,}{row.written:>9,}{row.rejected:>10,}")
-    for note in result.notes:
-        click.echo(f"Note: {note}")
-    if len(result.rejected):
-        click.echo(f"Rejected rows and reasons: {out / 'rejected.csv'}")
-    click.echo(f"Next     {result.next_command}")
-
-
-def _wrapped(parts: list[str], width: int) -> Iterator[str]:
-    line = ""
-    for part in parts:
-        if line and len(line) + len(part) + 3 > width:
-            yield line
-            line = ""
-        line = f"{line} · {part}" if line else part
-    if line:
-        yield line
+    for line in import_lines(result, out):
+        click.echo(line)
 
 
 @main.command()
@@ -341,17 +304,7 @@ def _relative(path: Path) -> Path:
 @main.command()
 @SOURCE
 @_options(PICK_OPTIONS, RUN_OPTIONS, OUT_OPTIONS)
-def forecast(
-    source: Path | None,
-    scope: tuple[str, ...],
-    metric: tuple[str, ...],
-    by: str | None,
-    quantiles: tuple[float, ...],
-    form: str,
-    out: Path | None,
-    quiet: bool,
-    **options: Any,
-) -> None:
+def forecast(source: Path | None, form: str, out: Path | None, quiet: bool, **options: Any) -> None:
     """Forecast metrics by period: done, from open deals, from deals yet to be created, and in total.
 
     \b
@@ -363,7 +316,8 @@ def forecast(
     from quotacast.scenarios.views import forecast_view
 
     _refuse_out(out)
-    kind = check_by(by)
+    scope, metric = options["scope"], options["metric"]
+    kind = check_by(options["by"])
     select_metrics(metric)
     with _progress(quiet) as told:
         run = _run(source, options, told)
@@ -372,7 +326,7 @@ def forecast(
         periods = run.periods(kind)
         paths = run.paths(periods, names)
         scopes = select_scopes(paths.scopes(), scope)
-        found = answer(paths, names, scopes, periods, run.provenance(), quantiles)
+        found = answer(paths, names, scopes, periods, run.provenance(), options["quantiles"])
     _show(found, form, out, lambda whole, width: as_table(forecast_view(whole, scope, metric), width=width))
     _notes(run.plan_notes)
 
@@ -380,14 +334,12 @@ def forecast(
 @main.command()
 @SOURCE
 @click.option("--quotas", "file", type=click.Path(path_type=Path), help="Candidate quotas (CSV or XLSX).")
+@click.option("--cut", is_flag=True, help="Cut the longest quotas into quarters, months, weeks and days.")
 @_options(PICK_OPTIONS, RUN_OPTIONS, OUT_OPTIONS)
 def quotas(
     source: Path | None,
     file: Path | None,
-    scope: tuple[str, ...],
-    metric: tuple[str, ...],
-    by: str | None,
-    quantiles: tuple[float, ...],
+    cut: bool,
     form: str,
     out: Path | None,
     quiet: bool,
@@ -397,16 +349,20 @@ def quotas(
 
     \b
     Example: quotacast quotas demo/plan.toml --scope rep --metric bookings
+             quotacast quotas demo/plan.toml --cut --metric bookings
     """
     from quotacast.engine.answers.attainability import attainability
     from quotacast.engine.reports.table import as_table
+    from quotacast.scenarios.answer_views import cut_view
     from quotacast.scenarios.choose import check_by, select_metrics, select_quotas, select_scopes
+    from quotacast.scenarios.cut import cut_quotas
     from quotacast.scenarios.quotafile import read_quotas
     from quotacast.scenarios.trackrecord import judged, stored_record
     from quotacast.scenarios.views import quota_view
 
     _refuse_out(out)
-    kind = check_by(by)
+    scope, metric = options["scope"], options["metric"]
+    kind = check_by(options["by"])
     select_metrics(metric)
     with _progress(quiet) as told:
         run = _run(source, options, told)
@@ -420,12 +376,64 @@ def quotas(
                 "no quotas to judge: state [[quota]] in the plan, a quotas table in the data, or "
                 f"--quotas FILE. {' '.join(notes)}"
             )
-        periods = [run.plan.calendar.parse(q.period) for q in chosen]
-        paths = run.paths(periods, tuple({q.metric: None for q in chosen}))
-        found = attainability(paths, chosen, run.plan.calendar, run.provenance(), quantiles)
-        found = judged(found, stored_record(run), run.force)
-    _show(found, form, out, lambda whole, width: as_table(quota_view(whole, scope), width=width))
+        if cut:
+            found = cut_quotas(run, chosen)
+        else:
+            periods = [run.plan.calendar.parse(q.period) for q in chosen]
+            paths = run.paths(periods, tuple({q.metric: None for q in chosen}))
+            found = attainability(paths, chosen, run.plan.calendar, run.provenance(), options["quantiles"])
+            found = judged(found, stored_record(run), run.force)
+    view = cut_view if cut else quota_view
+    _show(found, form, out, lambda whole, width: as_table(view(whole, scope), width=width))
     _notes((*notes, *run.plan_notes))
+
+
+@main.command()
+@SOURCE
+@_options(PICK_OPTIONS, RUN_OPTIONS, OUT_OPTIONS)
+def pipeline(source: Path | None, form: str, out: Path | None, quiet: bool, **options: Any) -> None:
+    """Compare the open pipeline that is expected with what the targets need, by age and period.
+
+    \b
+    Example: quotacast pipeline demo/plan.toml --by quarter
+    """
+    from quotacast.scenarios.answer_views import pipeline_text
+    from quotacast.scenarios.choose import check_by
+    from quotacast.scenarios.pipeline import pipeline_answer
+
+    _refuse_out(out)
+    kind, scope = check_by(options["by"]), options["scope"]
+    with _progress(quiet) as told:
+        run = _run(source, options, told)
+        found, notes = pipeline_answer(run, scope, options["metric"], kind)
+    _show(found, form, out, lambda whole, width: pipeline_text(whole, scope, width))
+    _notes((*notes, *run.plan_notes))
+
+
+@main.command()
+@SOURCE
+@click.option("--lift", metavar="WHAT", help="Price the top quarter's rate for the others; or evenness.")
+@_options(PICK_OPTIONS, RUN_OPTIONS, OUT_OPTIONS)
+def performers(
+    source: Path | None, lift: str | None, form: str, out: Path | None, quiet: bool, **options: Any
+) -> None:
+    """Rank reps at equal conditions, and say how much of the spread is luck, territory and rep.
+
+    \b
+    Example: quotacast performers demo/plan.toml --by quarter
+             quotacast performers demo/plan.toml --lift opportunities_created
+    """
+    from quotacast.scenarios.answer_views import performers_text
+    from quotacast.scenarios.performers import lifted, performers_answer
+
+    _refuse_out(out)
+    scope, metric = options["scope"], options["metric"]
+    with _progress(quiet) as told:
+        run = _run(source, options, told)
+        found = performers_answer(run, scope, metric, options["by"], options["quantiles"])
+        found = lifted(run, lift) if lift else found
+    _show(found, form, out, lambda whole, width: performers_text(whole, metric, width))
+    _notes(run.plan_notes)
 
 
 # -- trust -------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 from quotacast.engine.able import Able
 from quotacast.engine.metrics import METRICS, answerable, metric
@@ -101,6 +102,30 @@ def check_by(kind: str | None) -> str | None:
         meant = f"; did you mean {near[0]}?" if near else ""
         raise PlanError(f"--by {kind}: wanted one of {', '.join(KINDS)}{meant}")
     return kind
+
+
+def check_out(out: Path | None, endings: Sequence[str] = ()) -> None:
+    """Refuse a file that cannot be written, or whose ending no writer knows.
+
+    Raises
+    ------
+    PlanError
+        With everything that is wrong with it.
+    """
+    if out is None:
+        return
+    from quotacast.engine.reports.files import WRITERS
+
+    wanted, problems = endings or tuple(WRITERS), []
+    if out.suffix.lower() not in wanted:
+        came = out.suffix or "(none)"
+        problems.append(f"--out {out}: the ending {came!r} arrived, wanted one of {', '.join(wanted)}")
+    if not out.absolute().parent.is_dir():
+        problems.append(f"--out {out}: there is no folder {out.parent}; create it or choose another")
+    if out.is_dir():
+        problems.append(f"--out {out}: is a folder; name a file in it")
+    if problems:
+        raise PlanError(problems)
 
 
 def check_quota_scopes(quotas: Iterable[Quota], known: Sequence[Scope]) -> None:

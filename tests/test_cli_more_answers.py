@@ -1,0 +1,181 @@
+"""`performers`, `pipeline` and `quotas --cut` on a small company: keys, screens and refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from quotacast.cli import main
+from quotacast.engine.quota import Scope
+from quotacast.engine.worlds import WorldSpec, draw_truth, make_world, write_world
+from quotacast.scenarios import run
+from quotacast.scenarios.evenness import even_funnel, futures
+from quotacast.scenarios.plan import load_plan
+
+FAST = ("--method", "laplace", "--force", "--draws", "300", "--quiet")
+SCOPED = ["scope", "scope_id"]
+PERFORMERS = [
+    *SCOPED, "metric", "period", "actual", "mean", "p10", "p50", "p90",
+    "rank", "rank_low", "rank_high", "p_top", "reliability",
+]  # fmt: skip
+KEYS = {
+    ("quotas", "--cut"): [
+        *SCOPED, "set", "metric", "period", "cut", "pieces", "target",
+        "missed", "p_missed", "missed_at_par", "p_missed_at_par", "reliability",
+    ],
+    ("pipeline",): [
+        *SCOPED, "metric", "period", "target", "p_attain", "aim", "opens", "age",
+        "expected", "needed", "expected_money", "needed_money", "missing", "create", "create_by",
+    ],
+    ("performers",): PERFORMERS,
+    ("performers", "--by", "quarter"): PERFORMERS,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_posterior_draws() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "FIT_DRAWS", 200)
+        yield
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Plan of six reps in two teams, a year and a half long; its fit is stored."""
+    folder = tmp_path_factory.mktemp("company") / "demo"
+    truth = draw_truth(np.random.default_rng(6), 6, 2)
+    days = (date(2025, 7, 1), date(2026, 12, 31))
+    teams = (("north", 3), ("south", 3))
+    write_world(make_world(WorldSpec(6, teams, *days, 6, truth, activity_effects=False)), folder)
+    (folder / "crm" / "leads.csv").unlink()
+    log = pd.read_csv(folder / "crm" / "activities.csv", dtype=str)
+    log[log["kind"] == "call"].to_csv(folder / "crm" / "activities.csv", index=False)
+    ask(folder / "plan.toml", "fit")
+    return folder / "plan.toml"
+
+
+def ask(plan: Path, command: str, *more: str, code: int = 0) -> str:
+    result = CliRunner().invoke(main, [command, str(plan), *more, *FAST])
+    assert result.exit_code == code, result.output
+    return result.stdout if code == 0 else result.output
+
+
+def whole(plan: Path, *call: str) -> dict[str, Any]:
+    return dict(json.loads(ask(plan, *call, "--format", "json")))
+
+
+@pytest.mark.parametrize("call", list(KEYS), ids=" ".join)
+def test_json_keys(plan: Path, call: tuple[str, ...]) -> None:
+    found = whole(plan, *call)
+    name = "quotas-cut" if "--cut" in call else call[0]
+    assert found["schema"] == f"quotacast/{name}/1"
+    assert {tuple(row) for row in found["rows"]} == {tuple(KEYS[call])}
+    assert "NaN" not in json.dumps(found)
+    assert found["provenance"]["as_of"] == "2026-12-31"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        *KEYS,
+        ("performers", "--metric", "close_rate", "--metric", "deal_value"),
+        ("performers", "--lift", "opportunities_created"),
+        ("pipeline", "--scope", "team", "--by", "month"),
+        ("quotas", "--cut", "--scope", "rep"),
+    ],
+    ids=" ".join,
+)
+def test_screens_are_80_columns_wide(plan: Path, call: tuple[str, ...]) -> None:
+    text = ask(plan, *call)
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert len(text.splitlines()) > 10
+    assert "no room for" not in text
+
+
+@pytest.mark.parametrize("call", [("performers",), ("pipeline", "--by", "year")], ids=" ".join)
+def test_repeated_answers_are_the_same_bytes(plan: Path, call: tuple[str, ...]) -> None:
+    assert ask(plan, *call, "--format", "json") == ask(plan, *call, "--format", "json")
+
+
+def test_the_cut_agrees_with_the_odds(plan: Path) -> None:
+    """A year is missed as often as its odds say, but for the 300 futures that both take."""
+    odds = {r["scope_id"]: r for r in whole(plan, "quotas", "--by", "year", "--metric", "bookings")["rows"]}
+    cut = [r for r in whole(plan, "quotas", "--cut", "--metric", "bookings")["rows"] if r["cut"] == "year"]
+    assert len(cut) == 9
+    for row in cut:
+        if row["set"] == odds[row["scope_id"]]["set"]:
+            assert row["missed"] == pytest.approx(1.0 - odds[row["scope_id"]]["p_attain"])
+
+
+def test_ranks_are_among_all_reps_whatever_is_shown(plan: Path) -> None:
+    every = {r["scope_id"]: r for r in whole(plan, "performers", "--metric", "bookings")["rows"]}
+    north = whole(plan, "performers", "--metric", "bookings", "--scope", "team:north")["rows"]
+    assert [r["scope_id"] for r in north] == ["r01", "r02", "r03"]
+    assert north == [every[r] for r in ("r01", "r02", "r03")]
+    assert sorted(r["rank"] for r in every.values()) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_lift_is_priced_and_called_an_association(plan: Path) -> None:
+    found = whole(plan, "performers", "--lift", "opportunities_created")
+    company = {r["metric"]: r for r in found["rows"] if r["scope"] == "company"}
+    assert company["opportunities_created"]["gain"] > 0
+    lifted = {r["scope_id"] for r in found["rows"] if r["scope"] == "rep"}
+    top = set(whole(plan, "performers")["summary"]["top"]["reps"])
+    assert lifted
+    assert not lifted & top
+    parts = [
+        r["gain"] for r in found["rows"] if r["scope"] == "rep" and r["metric"] == "opportunities_created"
+    ]
+    assert sum(parts) == pytest.approx(company["opportunities_created"]["gain"])
+    assert "association" in ask(plan, "performers", "--lift", "opportunities_created")
+
+
+def test_even_activity_has_the_same_total_and_no_swings(plan: Path) -> None:
+    """Of a Poisson count, variance is mean; the NegBinomial of reps as they work has more."""
+    made = run.Run(replace(load_plan(plan), draws=2000), "laplace", True)
+    now, even = (futures(made, even=flag) for flag in (False, True))
+    rep, month = Scope("rep", "r01"), made.plan.calendar.parse("2027-02")
+    counts = [paths.simulated("activity:call", rep, month)[1].astype(float) for paths in (now, even)]
+    year = made.plan.calendar.parse("2027")
+    total = [paths.simulated("activity:call", Scope("company"), year)[1].mean() for paths in (now, even)]
+    assert total[1] == pytest.approx(total[0], rel=0.03)
+    calls = made.funnel.posteriors["activity:call"]
+    wide = even_funnel(made.funnel).posteriors["activity:call"]
+    assert wide.hyper["overdispersion"].max() == 0
+    assert calls.hyper["overdispersion"].min() > 0
+    assert counts[1].var() < 0.8 * counts[0].var()
+
+
+def test_the_worst_month_is_told(plan: Path) -> None:
+    found = whole(plan, "performers", "--lift", "evenness")
+    assert found["schema"] == "quotacast/evenness/1"
+    assert [r["scope"] for r in found["rows"]] == ["company"] + ["team"] * 2 + ["rep"] * 6
+    assert all(0 <= r["p_now"] <= 1 and 0 <= r["p_even"] <= 1 for r in found["rows"])
+    assert all(r["worst_now"] < 1 for r in found["rows"])  # the worst month is below its mean
+    assert max(len(line) for line in ask(plan, "performers", "--lift", "evenness").splitlines()) <= 80
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (("performers", "--by", "month"), "--by month: reps are compared over the whole history"),
+        (("performers", "--metric", "close_rat"), "did you mean close_rate?"),
+        (("performers", "--scope", "rep:nobody"), "there is no rep 'nobody'"),
+        (("performers", "--lift", "weather"), "--lift weather: reps are not compared by it"),
+        (("pipeline", "--metric", "close_rate"), "an open pipeline does not feed it"),
+        (("pipeline", "--by", "fortnight"), "--by fortnight"),
+        (("quotas", "--cut", "--metric", "close_rate"), "--cut: no quota on a sum"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_answered_is_refused(plan: Path, call: tuple[str, ...], said: str) -> None:
+    assert said in ask(plan, *call, code=2)
