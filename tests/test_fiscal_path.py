@@ -15,7 +15,7 @@ from quotacast.engine.answers.attainability import attainability
 from quotacast.engine.answers.forecast import forecast
 from quotacast.engine.quota import Scope
 from quotacast.engine.worlds import World, write_world
-from quotacast.models.funnel import MODELS, Funnel, Prepared, assemble, prepare
+from quotacast.models.funnel import Funnel, Prepared, assemble, prepare
 from quotacast.models.history.history import History
 from quotacast.models.holidays import holiday_days
 from quotacast.models.periods import POSITIONS, Calendar
@@ -58,10 +58,10 @@ def written(known: Prepared) -> Funnel:
     levels = {"created": -1.5, "won": -4.6, "lost": -4.1, "value": 8.7}
     for name, (declaration, _) in known.declared().items():
         effects = {t.name: rng.normal(0.0, 0.2, (2, t.size)) + t.prior_mean for t in declaration.terms}
-        effects["level"] = np.full((2, 1), levels[name])
+        effects["level"] = np.full((2, 1), levels.get(name, 0.2))
         hyper = {h: np.full(2, 0.3) for h in declaration.hyperparameters()}
         posteriors[name] = Posterior(effects, hyper, {"method": "written"})
-    return assemble(known, {name: posteriors[name] for name in MODELS}, 3)
+    return assemble(known, posteriors, 3)
 
 
 def run_of(folder: Path, world: World, which: str) -> tuple[Run, list[str], list[date]]:

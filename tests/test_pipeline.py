@@ -29,7 +29,8 @@ from quotacast.engine.quota import Scope
 from quotacast.engine.worlds import WorldSpec, draw_truth, make_world, write_world
 from quotacast.scenarios import run as runs
 from quotacast.scenarios.pipeline import pipeline_answer
-from quotacast.scenarios.run import Run, find_plan
+from quotacast.scenarios.run import Run
+from quotacast.scenarios.sources import find_plan
 
 COMPANY = Scope("company")
 
