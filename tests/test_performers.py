@@ -49,7 +49,7 @@ def _busy(truth: Any, rep: Callable[[tuple[float, ...]], tuple[float, ...]]) -> 
 
 
 def _fitted(small_world: Any, make_history: Any, rep: Callable[[Any], Any], without: set[str]) -> Fitted:
-    world = small_world(11, REPS, change=lambda truth: _busy(truth, rep))
+    world = small_world(11, REPS, change=lambda truth: _busy(truth, rep), leads=True)
     tables = {name: rows for name, rows in world.tables.items() if name not in without}
     history = make_history(tables, world.spec.last_day)
     return world, history, fit(prepare(history, Calendar()), draws=400)
