@@ -99,7 +99,13 @@ class Run:
         """What the plan and the data make worth saying; raises where the plan does not fit the data."""
         known = dict(zip(self._people.reps, self._people.team, strict=True))
         teams = [str(t) for t in self.history.reps["team"].dropna().unique()]
-        said = self.plan.check_against(known, as_of=self.history.as_of_date, teams=teams)
+        logged = self.history.activities["kind"].dropna().unique()
+        said = self.plan.check_against(
+            known,
+            kinds=[str(kind) for kind in logged] if len(logged) else None,  # without any: refused by metric
+            as_of=self.history.as_of_date,
+            teams=teams,
+        )
         grid = self._prepared.grid
         leaving = leaving_note(self.plan.people, turnover(self._people, grid.first, grid.last))
         associations = association_notes(self.drivers, self._prepared.chain, self._people)

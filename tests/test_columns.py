@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from quotacast.engine.answers.quantiles import quantiles, quantiles_in_order
 from quotacast.engine.columns import Columns, columns_of, join, take
 
 RNG = np.random.default_rng(17)
@@ -55,3 +56,11 @@ def test_a_block_is_emptied_and_must_be_small() -> None:
     assert whole.nbytes < plain.nbytes
     with pytest.raises(ValueError, match="one byte"):
         take(np.zeros((300, 1, 1), dtype=np.int32))
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000, 10_001])
+def test_quantiles_of_values_in_order_are_numpys(size: int) -> None:
+    percents = (0.0, 2.5, 10.0, 37.3, 50.0, 90.0, 97.5, 100.0)
+    values = np.sort(np.round(RNG.lognormal(8.0, 2.0, size), 2) * (RNG.random(size) < 0.8))
+    assert quantiles_in_order(values, percents) == quantiles(values, percents)
+    assert quantiles_in_order(values[:0], percents) == quantiles(values[:0], percents)

@@ -101,10 +101,11 @@ class _Found:
 
 def _found(paths: Paths, quota: Quota, calendar: Calendar, percents: Sequence[float]) -> _Found:
     values = series(paths, metric(quota.metric), quota.scope, calendar.parse(quota.period))
-    defined = np.sort(values.total[np.isfinite(values.total)])
+    known = values.total[np.isfinite(values.total)]
+    defined = np.sort(known)
     columns = {
         "p_defined": defined.size / values.total.size,
-        "mean": float(defined.mean()) if defined.size else None,
+        "mean": float(known.mean()) if known.size else None,
         **quantiles_in_order(defined, percents),
     }
     return _Found(values, columns, defined)
