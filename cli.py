@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from quotacast import __version__
-from quotacast.errors import PlanError, QuotacastError
+from quotacast.errors import QuotacastError
 
 if TYPE_CHECKING:
     from quotacast.engine.answer import Answer
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 GROUPS = {
     "Start": ("example", "import", "check"),
     "Answer": ("plan", "forecast", "quotas", "pipeline", "performers"),
+    "Decide": ("suggest",),
     "Trust": ("backtest", "report", "fit"),
 }
 
@@ -140,20 +141,26 @@ def _progress(quiet: bool) -> Iterator[Callable[[str, float], None]]:
         yield tell
 
 
-def _run(source: Path | None, options: dict[str, Any], told: Callable[[str, float], None]) -> Run:
+@contextmanager
+def _run(source: Path | None, options: dict[str, Any], endings: tuple[str, ...] = ()) -> Iterator[Run]:
+    """The run that a command's options ask for, with its progress shown."""
+    from quotacast.scenarios.choose import check_out
     from quotacast.scenarios.edits import settings
     from quotacast.scenarios.run import DEFAULT_METHOD, Run
     from quotacast.scenarios.sources import find_plan
 
+    check_out(options.get("out"), endings)  # before anything long begins
     plan = find_plan(source, scenario=options["scenario"], as_of=options["as_of"])
     plan = settings(plan, as_of=options["as_of"], draws=options["draws"], seed=options["seed"])
-    return Run(plan, options["method"] or DEFAULT_METHOD, options["force"], told)
+    with _progress(options["quiet"]) as told:
+        yield Run(plan, options["method"] or DEFAULT_METHOD, options["force"], told)
 
 
-def _show(answer: Answer, form: str, out: Path | None, shown: Callable[[Answer, int], str]) -> None:
+def _show(answer: Answer, options: dict[str, Any], shown: Callable[[Answer, int], str]) -> None:
     """Print or write an answer; what a terminal shows may be less than the files hold."""
     from quotacast.engine.reports.files import as_csv, as_json, write
 
+    form, out = options["form"], options["out"]
     if out is not None:
         write(answer, out)
         click.echo(f"{len(answer.rows):,} rows written to {out}")
@@ -169,13 +176,6 @@ def _width() -> int:
     import shutil
 
     return max(60, min(shutil.get_terminal_size((80, 24)).columns, 160))
-
-
-def _refuse_out(out: Path | None, endings: tuple[str, ...] = ()) -> None:
-    """Say before anything long begins that a file cannot be written."""
-    from quotacast.scenarios.choose import check_out
-
-    check_out(out, endings)
 
 
 def _notes(notes: Iterable[str]) -> None:
@@ -226,7 +226,7 @@ def import_(sources: tuple[Path, ...], kind: str, out: Path, currency: str | Non
 @click.argument("source", required=False, type=click.Path(path_type=Path))
 @click.option("--as-of", callback=_day, metavar="DATE", help="Use what was known on this evening.")
 @_options(OUT_OPTIONS)
-def check(source: Path | None, as_of: date | None, form: str, out: Path | None) -> None:
+def check(source: Path | None, as_of: date | None, **options: Any) -> None:
     """Show what the data are like: what was rejected, changed or looks odd, and what they can answer.
 
     \b
@@ -234,11 +234,12 @@ def check(source: Path | None, as_of: date | None, form: str, out: Path | None) 
     """
     from quotacast.engine.answers.quality import data_quality
     from quotacast.models.history.rejected import write_rejected
+    from quotacast.scenarios.choose import check_out
     from quotacast.scenarios.run import versions
     from quotacast.scenarios.sources import find_plan, read
     from quotacast.scenarios.views import check_lines
 
-    _refuse_out(out)
+    check_out(options["out"])
     plan = find_plan(source, as_of=as_of)
     history = read(plan.data_folder, as_of=as_of or plan.as_of, currency=plan.currency)
     provenance = {
@@ -248,13 +249,13 @@ def check(source: Path | None, as_of: date | None, form: str, out: Path | None) 
         "versions": versions(),
     }
     found = data_quality(history, provenance)
-    _show(found, form, out, lambda answer, width: "\n".join(check_lines(answer, width)))
+    _show(found, options, lambda answer, width: "\n".join(check_lines(answer, width)))
     if len(history.rejected):
         place = plan.home / ".quotacast" / "rejected.csv"
         place.parent.mkdir(parents=True, exist_ok=True)
         write_rejected(history, place)
         click.echo(f"Rejected rows and reasons: {place}", err=True)
-    if form == "table" and out is None:
+    if options["form"] == "table" and options["out"] is None:
         click.echo(f"\nNext     quotacast plan {_planned(source)}".rstrip())
 
 
@@ -270,7 +271,7 @@ def _planned(source: Path | None) -> Path | str:
 @main.command()
 @SOURCE
 @_options(RUN_OPTIONS)
-def plan(source: Path | None, quiet: bool, **options: Any) -> None:
+def plan(source: Path | None, **options: Any) -> None:
     """Do the main job: fit or reuse the fit, simulate, sum it up, write the page.
 
     SOURCE is a plan file, a data folder or one export file; without it, ./plan.toml.
@@ -281,8 +282,7 @@ def plan(source: Path | None, quiet: bool, **options: Any) -> None:
     from quotacast.engine.reports.files import save
     from quotacast.scenarios.overview import overview
 
-    with _progress(quiet) as told:
-        run = _run(source, options, told)
+    with _run(source, options) as run:
         found = overview(run)
     suffix = f"-{run.plan.scenario}" if run.plan.scenario else ""
     place = _relative(run.plan.home / f"report{suffix}.html")
@@ -304,7 +304,7 @@ def _relative(path: Path) -> Path:
 @main.command()
 @SOURCE
 @_options(PICK_OPTIONS, RUN_OPTIONS, OUT_OPTIONS)
-def forecast(source: Path | None, form: str, out: Path | None, quiet: bool, **options: Any) -> None:
+def forecast(source: Path | None, **options: Any) -> None:
     """Forecast metrics by period: done, from open deals, from deals yet to be created, and in total.
 
     \b
@@ -315,19 +315,17 @@ def forecast(source: Path | None, form: str, out: Path | None, quiet: bool, **op
     from quotacast.scenarios.choose import check_by, select_metrics, select_scopes
     from quotacast.scenarios.views import forecast_view
 
-    _refuse_out(out)
     scope, metric = options["scope"], options["metric"]
     kind = check_by(options["by"])
     select_metrics(metric)
-    with _progress(quiet) as told:
-        run = _run(source, options, told)
+    with _run(source, options) as run:
         select_scopes(run.scopes, scope)  # a typing error is told before the fit
         names = select_metrics(metric, run.able)
         periods = run.periods(kind)
         paths = run.paths(periods, names)
         scopes = select_scopes(paths.scopes(), scope)
         found = answer(paths, names, scopes, periods, run.provenance(), options["quantiles"])
-    _show(found, form, out, lambda whole, width: as_table(forecast_view(whole, scope, metric), width=width))
+    _show(found, options, lambda whole, width: as_table(forecast_view(whole, scope, metric), width=width))
     _notes(run.plan_notes)
 
 
@@ -336,62 +334,33 @@ def forecast(source: Path | None, form: str, out: Path | None, quiet: bool, **op
 @click.option("--quotas", "file", type=click.Path(path_type=Path), help="Candidate quotas (CSV or XLSX).")
 @click.option("--cut", is_flag=True, help="Cut the longest quotas into quarters, months, weeks and days.")
 @_options(PICK_OPTIONS, RUN_OPTIONS, OUT_OPTIONS)
-def quotas(
-    source: Path | None,
-    file: Path | None,
-    cut: bool,
-    form: str,
-    out: Path | None,
-    quiet: bool,
-    **options: Any,
-) -> None:
+def quotas(source: Path | None, file: Path | None, cut: bool, **options: Any) -> None:
     """Give the odds of every quota: of the plan, of the data, or of a file of candidates.
 
     \b
     Example: quotacast quotas demo/plan.toml --scope rep --metric bookings
              quotacast quotas demo/plan.toml --cut --metric bookings
     """
-    from quotacast.engine.answers.attainability import attainability
     from quotacast.engine.reports.table import as_table
     from quotacast.scenarios.answer_views import cut_view
-    from quotacast.scenarios.choose import check_by, select_metrics, select_quotas, select_scopes
-    from quotacast.scenarios.cut import cut_quotas
-    from quotacast.scenarios.quotafile import read_quotas
-    from quotacast.scenarios.trackrecord import judged, stored_record
+    from quotacast.scenarios.choose import check_by, select_metrics
+    from quotacast.scenarios.verdicts import quota_verdicts
     from quotacast.scenarios.views import quota_view
 
-    _refuse_out(out)
     scope, metric = options["scope"], options["metric"]
     kind = check_by(options["by"])
     select_metrics(metric)
-    with _progress(quiet) as told:
-        run = _run(source, options, told)
-        candidates = read_quotas(file, calendar=run.plan.calendar) if file else ()
-        names = select_metrics(metric, run.able) if metric else ()
-        chosen, notes = run.quotas(candidates)
-        select_scopes(run.scopes, scope)
-        chosen = select_quotas(chosen, scope, names, kind, run.plan.calendar)
-        if not chosen:
-            raise PlanError(
-                "no quotas to judge: state [[quota]] in the plan, a quotas table in the data, or "
-                f"--quotas FILE. {' '.join(notes)}"
-            )
-        if cut:
-            found = cut_quotas(run, chosen)
-        else:
-            periods = [run.plan.calendar.parse(q.period) for q in chosen]
-            paths = run.paths(periods, tuple({q.metric: None for q in chosen}))
-            found = attainability(paths, chosen, run.plan.calendar, run.provenance(), options["quantiles"])
-            found = judged(found, stored_record(run), run.force)
+    with _run(source, options) as run:
+        found, notes = quota_verdicts(run, file, scope, metric, kind, options["quantiles"], cut)
     view = cut_view if cut else quota_view
-    _show(found, form, out, lambda whole, width: as_table(view(whole, scope), width=width))
+    _show(found, options, lambda whole, width: as_table(view(whole, scope), width=width))
     _notes((*notes, *run.plan_notes))
 
 
 @main.command()
 @SOURCE
 @_options(PICK_OPTIONS, RUN_OPTIONS, OUT_OPTIONS)
-def pipeline(source: Path | None, form: str, out: Path | None, quiet: bool, **options: Any) -> None:
+def pipeline(source: Path | None, **options: Any) -> None:
     """Compare the open pipeline that is expected with what the targets need, by age and period.
 
     \b
@@ -401,12 +370,10 @@ def pipeline(source: Path | None, form: str, out: Path | None, quiet: bool, **op
     from quotacast.scenarios.choose import check_by
     from quotacast.scenarios.pipeline import pipeline_answer
 
-    _refuse_out(out)
     kind, scope = check_by(options["by"]), options["scope"]
-    with _progress(quiet) as told:
-        run = _run(source, options, told)
+    with _run(source, options) as run:
         found, notes = pipeline_answer(run, scope, options["metric"], kind)
-    _show(found, form, out, lambda whole, width: pipeline_text(whole, scope, width))
+    _show(found, options, lambda whole, width: pipeline_text(whole, scope, width))
     _notes((*notes, *run.plan_notes))
 
 
@@ -414,9 +381,7 @@ def pipeline(source: Path | None, form: str, out: Path | None, quiet: bool, **op
 @SOURCE
 @click.option("--lift", metavar="WHAT", help="Price the top quarter's rate for the others; or evenness.")
 @_options(PICK_OPTIONS, RUN_OPTIONS, OUT_OPTIONS)
-def performers(
-    source: Path | None, lift: str | None, form: str, out: Path | None, quiet: bool, **options: Any
-) -> None:
+def performers(source: Path | None, lift: str | None, **options: Any) -> None:
     """Rank reps at equal conditions, and say how much of the spread is luck, territory and rep.
 
     \b
@@ -426,13 +391,39 @@ def performers(
     from quotacast.scenarios.answer_views import performers_text
     from quotacast.scenarios.performers import lifted, performers_answer
 
-    _refuse_out(out)
     scope, metric = options["scope"], options["metric"]
-    with _progress(quiet) as told:
-        run = _run(source, options, told)
+    with _run(source, options) as run:
         found = performers_answer(run, scope, metric, options["by"], options["quantiles"])
         found = lifted(run, lift) if lift else found
-    _show(found, form, out, lambda whole, width: performers_text(whole, metric, width))
+    _show(found, options, lambda whole, width: performers_text(whole, metric, width))
+    _notes(run.plan_notes)
+
+
+# -- decide ------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@SOURCE
+@click.option("--metric", default="bookings", help="What is to be reached. [bookings]")
+@click.option("--target", type=float, help="How much of it; without it, the plan's quota.")
+@click.option("--probability", type=float, help="Wished odds; without it, those of the plan's [aim].")
+@click.option("--by", required=True, metavar="activity:KIND", help="What is to be done for it.")
+@click.option("--scope", default="company", help="company, team:NAME or rep:ID. [company]")
+@click.option("--period", help="Until when; without it, the plan's horizon.")
+@_options(RUN_OPTIONS, OUT_OPTIONS)
+def suggest(source: Path | None, **options: Any) -> None:
+    """Suggest how much of an activity reaches a target, per rep and working day.
+
+    \b
+    Example: quotacast suggest demo/plan.toml --target 12000000 --by activity:call
+    """
+    from quotacast.scenarios.inverse import inverse_funnel, wish
+    from quotacast.scenarios.inverse_view import inverse_lines
+
+    with _run(source, options) as run:
+        asked = ("metric", "target", "probability", "by", "scope", "period")
+        found = inverse_funnel(run, wish(run, **{name: options[name] for name in asked}))
+    _show(found, options, lambda whole, width: "\n".join(inverse_lines(whole, width)))
     _notes(run.plan_notes)
 
 
@@ -443,9 +434,7 @@ def performers(
 @SOURCE
 @click.option("--origins", type=click.IntRange(1), default=24, help="How many month ends, the latest. [24]")
 @_options(RUN_OPTIONS, OUT_OPTIONS)
-def backtest(
-    source: Path | None, origins: int, form: str, out: Path | None, quiet: bool, **options: Any
-) -> None:
+def backtest(source: Path | None, origins: int, **options: Any) -> None:
     """Score forecasts of the past: made with what was known then, against what came true.
 
     Finished origins are kept, so a stopped backtest goes on where it was.
@@ -456,9 +445,9 @@ def backtest(
     from quotacast.scenarios.trackrecord import backtest as answer
     from quotacast.scenarios.trackrecord import record_lines
 
-    with _progress(quiet) as told:
-        found = answer(_run(source, options, told), origins)
-    _show(found, form, out, lambda record, width: "\n".join(record_lines(record)))
+    with _run(source, options) as run:
+        found = answer(run, origins)
+    _show(found, options, lambda record, width: "\n".join(record_lines(record)))
 
 
 @main.command()
@@ -467,7 +456,7 @@ def backtest(
 @click.option(
     "--out", type=click.Path(path_type=Path), default="report.html", help="Page to write. [report.html]"
 )
-def report(source: Path | None, out: Path, quiet: bool, **options: Any) -> None:
+def report(source: Path | None, **options: Any) -> None:
     """Write the page: forecast, odds and data quality in one file that opens offline.
 
     \b
@@ -476,17 +465,16 @@ def report(source: Path | None, out: Path, quiet: bool, **options: Any) -> None:
     from quotacast.engine.reports.files import save
     from quotacast.scenarios.overview import overview
 
-    _refuse_out(out, (".html",))
-    with _progress(quiet) as told:
-        found = overview(_run(source, options, told))
-    save(found.page, out)
-    click.echo(f"Page     {out}")
+    with _run(source, options, (".html",)) as run:
+        found = overview(run)
+    save(found.page, options["out"])
+    click.echo(f"Page     {options['out']}")
 
 
 @main.command()
 @SOURCE
 @_options(RUN_OPTIONS)
-def fit(source: Path | None, quiet: bool, **options: Any) -> None:
+def fit(source: Path | None, **options: Any) -> None:
     """Fit the models, or say that the stored fit still holds, and show their diagnostics.
 
     \b
@@ -494,7 +482,7 @@ def fit(source: Path | None, quiet: bool, **options: Any) -> None:
     """
     from quotacast.scenarios.fitted import fit_report
 
-    with _progress(quiet) as told:
-        lines = fit_report(_run(source, options, told))
+    with _run(source, options) as run:
+        lines = fit_report(run)
     for line in lines:
         click.echo(line)

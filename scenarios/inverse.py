@@ -9,7 +9,7 @@ unless the plan's lever says ``causal``, the odds if it caused nothing stand bes
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -25,12 +25,13 @@ from quotacast.engine.quota import ACTIVITY, Scope
 from quotacast.errors import PlanError
 from quotacast.models.periods import Period
 from quotacast.models.timegrid import day_number
+from quotacast.scenarios.choose import select_metrics, select_scopes
 from quotacast.scenarios.run import Run
 
-#: Futures of one step of the search, and steps.
-SEARCH_DRAWS, STEPS = 1500, 9
+#: Futures of one step of the search, and how exactly the log of the factor is found.
+SEARCH_DRAWS, EXACTLY = 1000, 0.01
 #: Days from which a raise is tried, and the share of its whole effect at which it is no longer worth it.
-STARTS, WORTH = 8, 0.1
+STARTS, WORTH = 6, 0.1
 #: A day counts as a working day where at least so much of an average day's business falls on it.
 WORKING = 0.5
 #: Figures shown on the way from activity to the target, as far as they can be answered.
@@ -79,11 +80,52 @@ class Wish:
     by: str
 
 
+def wish(
+    run: Run,
+    metric: str,
+    target: float | None,
+    probability: float | None,
+    by: str,
+    scope: str,
+    period: str | None,
+) -> Wish:
+    """The wish behind a command's options, the plan's own quota, aim and horizon where they are left out.
+
+    Raises
+    ------
+    PlanError
+        Naming everything that is missing or impossible.
+    """
+    where = select_scopes(run.scopes, [scope])[0]
+    when = run.plan.calendar.parse(period or run.plan.horizon)
+    select_metrics([metric], run.able)
+    if target is None:
+        mine = [q for q in run.quotas()[0] if (q.scope, q.metric) == (where, metric)]
+        known = [q.target for q in mine if run.plan.calendar.parse(q.period) == when]
+        if not known:
+            raise PlanError(f"--target: no quota for {metric} of {where} in {when.label} is stated: give one")
+        target = known[0]
+    wished = getattr(run.plan.aim, where.kind) if probability is None else probability
+    problems = []
+    if not 0 < wished < 1:
+        problems.append(f"--probability {wished}: wanted a number between 0 and 1, such as 0.7")
+    if target <= 0:
+        problems.append(f"--target {target:g}: wanted a number above 0")
+    if when.last <= run.history.as_of_date:
+        problems.append(f"--period {when.label}: ended by {run.history.as_of_date}; take a later one")
+    if when.last > run.plan.horizon_period.last:
+        problems.append(f"--period {when.label}: ends after the plan's horizon {run.plan.horizon}")
+    if problems:
+        raise PlanError(problems)
+    return Wish(metric, where, when, target, wished, by)
+
+
 @dataclass(frozen=True)
 class _Search:
     run: Run
     wish: Wish
     causal: bool
+    kept: dict[tuple[Any, ...], Paths] = field(default_factory=dict)
 
     def drivers(self, times: float, first: date | None = None, drives: bool = True) -> Drivers:
         """The plan's drivers with the activity scaled from a day on."""
@@ -92,9 +134,15 @@ class _Search:
         return replace(base, changes=(*base.changes, change), activity_drives=drives)
 
     def paths(self, times: float, draws: int | None = SEARCH_DRAWS, **more: Any) -> Paths:
-        """Futures with so many times the activity."""
-        wanted = None if draws is None else (self.wish.metric, self.wish.by)
-        return self.run.variant(self.drivers(times, **more), (self.wish.period,), draws, wanted)
+        """Futures with so many times the activity; those of the search are kept."""
+        key = (times, draws, *more.values())
+        if key not in self.kept:
+            wanted = None if draws is None else (self.wish.metric, self.wish.by)
+            found = self.run.variant(self.drivers(times, **more), (self.wish.period,), draws, wanted)
+            if draws is None:
+                return found
+            self.kept[key] = found
+        return self.kept[key]
 
     def values(self, paths: Paths) -> np.ndarray:
         """Draws of the metric to be reached."""
@@ -121,7 +169,8 @@ def inverse_funnel(run: Run, wish: Wish) -> Answer:
     limit = max(most / max(per_day["company"], 1e-9), 1.0)
     times, reached = _least(search, limit)
     now, then = (search.paths(x, None) for x in (1.0, times))
-    unmoved = None if search.causal else search.odds(search.paths(times, None, drives=False))
+    # activity that causes nothing leaves everything but itself as it is, draw by draw
+    unmoved = None if search.causal else search.odds(now)
     rows = pd.DataFrame(
         [
             (s.kind, s.id, wish.by, wish.period.label, per_day[str(s)], times * per_day[str(s)], times, most)
@@ -149,10 +198,6 @@ def inverse_funnel(run: Run, wish: Wish) -> Answer:
 def _check(run: Run, wish: Wish) -> str:
     if not wish.by.startswith(ACTIVITY):
         raise PlanError(f"--by {wish.by}: wanted activity:<kind>, such as activity:call")
-    if wish.period.last <= run.history.as_of_date:
-        raise PlanError(f"--period {wish.period.label}: ended by {run.history.as_of_date}; take a later one")
-    if not 0 < wish.probability < 1:
-        raise PlanError(f"--probability {wish.probability}: wanted a number between 0 and 1, such as 0.7")
     kind, chain = wish.by.removeprefix(ACTIVITY), run.funnel.prepared.chain
     if kind not in chain.kinds:
         there = ", ".join(f"{ACTIVITY}{k}" for k in chain.kinds) or "none: the data hold no activities"
@@ -164,20 +209,18 @@ def _check(run: Run, wish: Wish) -> str:
 
 
 def _least(search: _Search, limit: float) -> tuple[float, bool]:
-    """Smallest factor that gives the wished odds, by bisection, and whether any up to the limit does."""
-    wished = search.wish.probability
-    if search.odds(search.paths(1.0)) >= wished:
+    """Smallest factor that gives the wished odds, by Brent's method, and whether any up to the limit does."""
+    from scipy.optimize import brentq
+
+    def short(log_times: float) -> float:
+        return search.wish.probability - search.odds(search.paths(float(np.exp(log_times))))
+
+    if short(0.0) <= 0:
         return 1.0, True
-    if limit <= 1.0 or search.odds(search.paths(limit)) < wished:
+    top = float(np.log(limit))
+    if limit <= 1.0 or short(top) > 0:
         return limit, False
-    low, high = 0.0, float(np.log(limit))
-    for _ in range(STEPS):
-        middle = (low + high) / 2.0
-        if search.odds(search.paths(float(np.exp(middle)))) >= wished:
-            high = middle
-        else:
-            low = middle
-    return float(np.exp(high)), True
+    return float(np.exp(brentq(short, 0.0, top, xtol=EXACTLY))), True
 
 
 def _members(paths: Paths, scope: Scope) -> list[Scope]:
@@ -195,9 +238,9 @@ def _per_day(run: Run, wish: Wish, paths: Paths) -> dict[str, float]:
     first = max(wish.period.first, run.history.as_of_date + timedelta(days=1))
     ahead = Period("ahead", "day", first, wish.period.last)
     people = crew(run.funnel, run.factored_drivers)
-    grid = run.funnel.prepared.grid
-    days = np.arange(int(day_number(ahead.first)), int(day_number(ahead.last)) + 1)
-    days = days[grid.weight(days) >= WORKING]
+    span = (int(day_number(ahead.first)), int(day_number(ahead.last)))
+    grid = replace(run.funnel.prepared.grid, first=span[0], last=span[1])
+    days = grid.days[grid.day_weights >= WORKING]
     worked = ((days >= people.start[:, None]) & (days <= people.stop[:, None])).sum(axis=1)
     rep_days = dict(zip(people.reps, worked, strict=True))
     found = {}

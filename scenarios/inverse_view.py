@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from quotacast.engine.answer import Answer
@@ -10,7 +10,7 @@ from quotacast.engine.reports.words import money
 from quotacast.scenarios.lines import WIDTH, name, packed
 
 
-def inverse_lines(answer: Answer, scopes: Sequence[str], width: int = WIDTH) -> Iterator[str]:
+def inverse_lines(answer: Answer, width: int = WIDTH) -> Iterator[str]:
     """The answer in words, activity per rep and day, the figures on the way, and until when it helps."""
     summary = answer.summary
     yield from packed([answer.words], indent=0, width=width)
@@ -18,7 +18,7 @@ def inverse_lines(answer: Answer, scopes: Sequence[str], width: int = WIDTH) -> 
     what = str(answer.rows["metric"].iloc[0])
     yield f"{what + ' per rep and working day':<40}{'expected':>10}{'needed':>9}{'change':>9}"
     for row in answer.rows.to_dict("records"):
-        if row["scope"] != "rep" or scopes or len(answer.rows) == 1:
+        if row["scope"] != "rep" or len(answer.rows) == 1:
             label = f"{row['scope']}:{name(row['scope_id'], 30)}" if row["scope_id"] else row["scope"]
             yield f"  {label:<38}{row['per_day']:>10.1f}{row['needed']:>9.1f}{row['times'] - 1:>+9.0%}"
     yield ""
@@ -28,8 +28,9 @@ def inverse_lines(answer: Answer, scopes: Sequence[str], width: int = WIDTH) -> 
         yield f"  {step['metric']:<38}{_shown(step, 'now'):>10}{_shown(step, 'then'):>9}{change:>9}"
     if summary["effect_by_start"]:
         yield ""
+        yield "what is left of the effect when the raise begins on"
         starts = [f"{part['from']} {part['share']:.0%}" for part in summary["effect_by_start"]]
-        yield from packed(starts, label="What is left of the effect when the raise begins on", width=width)
+        yield from packed(starts, indent=2, width=width)
 
 
 def _shown(step: dict[str, Any], key: str) -> str:
