@@ -48,23 +48,29 @@ def _busy(truth: Any, rep: Callable[[tuple[float, ...]], tuple[float, ...]]) -> 
     )
 
 
-def _fitted(small_world: Any, make_history: Any, rep: Callable[[Any], Any], without: set[str]) -> Fitted:
-    world = small_world(11, REPS, change=lambda truth: _busy(truth, rep), leads=True)
-    tables = {name: rows for name, rows in world.tables.items() if name not in without}
+def _fitted(small_world: Any, make_history: Any, rep: Callable[[Any], Any], leads: bool = False) -> Fitted:
+    world = small_world(11, REPS, change=lambda truth: _busy(truth, rep), leads=leads)
+    tables = {name: rows for name, rows in world.tables.items() if name != "activities"}
     history = make_history(tables, world.spec.last_day)
     return world, history, fit(prepare(history, Calendar()), draws=400)
 
 
 @pytest.fixture(scope="module")
 def unlike(small_world: Any, make_history: Any) -> Fitted:
-    """A company whose reps differ, with its leads."""
-    return _fitted(small_world, make_history, lambda effects: effects, {"activities"})
+    """A company whose reps differ."""
+    return _fitted(small_world, make_history, lambda effects: effects)
+
+
+@pytest.fixture(scope="module")
+def led(small_world: Any, make_history: Any) -> Fitted:
+    """The same company, most of whose opportunities come from leads."""
+    return _fitted(small_world, make_history, lambda effects: effects, leads=True)
 
 
 @pytest.fixture(scope="module")
 def alike(small_world: Any, make_history: Any) -> Fitted:
-    """The same company with reps who do not, and without its leads."""
-    return _fitted(small_world, make_history, lambda effects: (0.0,) * REPS, {"activities", "leads"})
+    """The same company with reps who do not."""
+    return _fitted(small_world, make_history, lambda effects: (0.0,) * REPS)
 
 
 def _true_skills(world: Any) -> dict[str, np.ndarray]:
@@ -153,9 +159,9 @@ def test_a_quarter_moves_with_its_own_effects(unlike: Fitted) -> None:
     assert moved / plain == pytest.approx(factor)
 
 
-def test_creations_come_with_and_without_a_lead(unlike: Fitted) -> None:
+def test_creations_come_with_and_without_a_lead(led: Fitted) -> None:
     """Per working month they add up to what was created; leads convert as they did."""
-    _, history, funnel = unlike
+    _, history, funnel = led
     rows = some_rows(funnel)
     found = skills(funnel, rows)
     made = creations(funnel, rows).mean(axis=0)
