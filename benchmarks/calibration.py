@@ -20,15 +20,16 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
+if __name__ == "__main__":  # tests import this file, and their threads are counted already
+    for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(_name, "1")
 
-import calibration_report  # noqa: E402
-import calibration_sbc  # noqa: E402
-import calibration_worlds  # noqa: E402
-from calibration_store import load, save  # noqa: E402
+import calibration_report
+import calibration_sbc
+import calibration_worlds
+from calibration_store import load, save
 
-from quotacast.errors import FitError  # noqa: E402
+from quotacast.errors import FitError
 
 
 def run_sbc(count: int, resume: bool) -> None:

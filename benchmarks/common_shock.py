@@ -17,26 +17,27 @@ import os
 from datetime import date
 from typing import Any
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
+if __name__ == "__main__":  # tests import this file, and their threads are counted already
+    for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(_name, "1")
 
-import calibration_worlds as worlds  # noqa: E402
-import numpy as np  # noqa: E402
-from calibration_store import RESULTS, load, save, write  # noqa: E402
+import calibration_worlds as worlds
+import numpy as np
+from calibration_store import RESULTS, load, save, write
 
-from quotacast.engine.backtest import scores  # noqa: E402
-from quotacast.engine.backtest.origin_forecast import target_draws  # noqa: E402
-from quotacast.engine.backtest.origins import outcomes  # noqa: E402
-from quotacast.engine.backtest.targets import METRICS, Target  # noqa: E402
-from quotacast.engine.drivers import Drivers  # noqa: E402
-from quotacast.engine.paths import Steps  # noqa: E402
-from quotacast.engine.quota import Scope  # noqa: E402
-from quotacast.engine.simulate import simulate  # noqa: E402
-from quotacast.engine.worlds import WorldSpec  # noqa: E402
-from quotacast.errors import FitError  # noqa: E402
-from quotacast.models.funnel import Prepared, fit, prepare  # noqa: E402
-from quotacast.models.periods import Calendar  # noqa: E402
-from quotacast.models.terms import Declaration  # noqa: E402
+from quotacast.engine.backtest import scores
+from quotacast.engine.backtest.origin_forecast import target_draws
+from quotacast.engine.backtest.origins import outcomes
+from quotacast.engine.backtest.targets import METRICS, Target
+from quotacast.engine.drivers import Drivers
+from quotacast.engine.paths import Steps
+from quotacast.engine.quota import Scope
+from quotacast.engine.simulate import simulate
+from quotacast.engine.worlds import WorldSpec
+from quotacast.errors import FitError
+from quotacast.models.funnel import Prepared, fit, prepare
+from quotacast.models.periods import Calendar
+from quotacast.models.terms import Declaration
 
 SHOCK = 0.15
 NAME = "common_shock"

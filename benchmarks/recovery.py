@@ -26,19 +26,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
+if __name__ == "__main__":  # tests import this file, and their threads are counted already
+    for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(_name, "1")
 
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-from calibration_store import RESULTS, load, save, write  # noqa: E402
-from calibration_worlds import canonical  # noqa: E402
+import numpy as np
+import pandas as pd
+from calibration_store import RESULTS, load, save, write
+from calibration_worlds import canonical
 
-from quotacast.engine.worlds_clock import Clock, make_clock  # noqa: E402
-from quotacast.engine.worlds_draw import draw_truth  # noqa: E402
-from quotacast.engine.worlds_records import Records, simulate  # noqa: E402
-from quotacast.engine.worlds_tables import STAGE_ACTIVITY, tables  # noqa: E402
-from quotacast.engine.worlds_truth import (  # noqa: E402
+from quotacast.engine.worlds_clock import Clock, make_clock
+from quotacast.engine.worlds_draw import draw_truth
+from quotacast.engine.worlds_records import Records, simulate
+from quotacast.engine.worlds_tables import STAGE_ACTIVITY, tables
+from quotacast.engine.worlds_truth import (
     AGE_BANDS,
     KINDS,
     LEAD_BANDS,
@@ -47,13 +48,13 @@ from quotacast.engine.worlds_truth import (  # noqa: E402
     Creation,
     WorldSpec,
 )
-from quotacast.errors import FitError  # noqa: E402
-from quotacast.models.funnel import Prepared, prepare  # noqa: E402
-from quotacast.models.history import schema  # noqa: E402
-from quotacast.models.history.history import REJECTED, History, missing  # noqa: E402
-from quotacast.models.laplace import fit_laplace  # noqa: E402
-from quotacast.models.periods import Calendar  # noqa: E402
-from quotacast.models.terms import Posterior  # noqa: E402
+from quotacast.errors import FitError
+from quotacast.models.funnel import Prepared, prepare
+from quotacast.models.history import schema
+from quotacast.models.history.history import REJECTED, History, missing
+from quotacast.models.laplace import fit_laplace
+from quotacast.models.periods import Calendar
+from quotacast.models.terms import Posterior
 
 FIRST, LAST = date(2024, 1, 1), date(2025, 12, 31)
 TEAMS, REPS = (("north", 3), ("south", 3)), 6
