@@ -442,11 +442,12 @@ def backtest(source: Path | None, origins: int, **options: Any) -> None:
     \b
     Example: quotacast backtest demo/plan.toml --origins 12
     """
+    from quotacast.engine.backtest.record import PROCESSES
     from quotacast.scenarios.trackrecord import backtest as answer
     from quotacast.scenarios.trackrecord import record_lines
 
     with _run(source, options) as run:
-        found = answer(run, origins)
+        found = answer(run, origins, PROCESSES)
     _show(found, options, lambda record, width: "\n".join(record_lines(record)))
 
 

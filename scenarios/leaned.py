@@ -10,14 +10,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quotacast.engine.backtest.baselines import BASELINES, all_baselines
-from quotacast.engine.backtest.leaning import POOL, Forecast, chosen, draw_weights, effective, learn
+from quotacast.engine.backtest.baselines import all_baselines, baseline_rngs
+from quotacast.engine.backtest.leaning import (
+    POOL,
+    Forecast,
+    chosen,
+    draw_weights,
+    effective,
+    learn,
+    lot,
+    told,
+)
 from quotacast.engine.backtest.origin_forecast import target_draws
 from quotacast.engine.backtest.origins import spans, targets
 from quotacast.engine.backtest.record import Record
 from quotacast.engine.paths import Paths
 from quotacast.engine.quota import Scope
-from quotacast.engine.streams import key, uniforms
 from quotacast.models.history.history import History
 from quotacast.models.periods import Calendar, Period
 
@@ -68,17 +76,12 @@ def lean(
     weights = draw_weights(_forecasts(paths, history, calendar, periods, seed), learned)
     if weights is None:
         return ALONE
-    u = float(uniforms(np.array([key(seed, "leaning", history.as_of_date.isoformat())]), 0, 1)[0, 0, 0])
-    table = [
-        {"metric": metric, "horizon": kind, **dict(zip(POOL, (round(float(x), 3) for x in w), strict=True))}
-        for (metric, kind), w in sorted(learned.items())
-    ]
     facts = {
-        "weights": table,
+        "weights": told(learned),
         "effective_futures": round(effective(weights), 1),
         "origins": int(record.evidence["origin"].nunique()),
     }
-    return Lean(chosen(weights, u), facts)
+    return Lean(chosen(weights, lot(seed, history.as_of_date)), facts)
 
 
 def _forecasts(
@@ -86,11 +89,7 @@ def _forecasts(
 ) -> list[Forecast]:
     wanted = [x for x in targets((Scope("company"),), periods) if x[1].component == "total"]
     plain = [target for _, target in wanted]
-    names = list(BASELINES)
-    rngs = {
-        name: np.random.default_rng([seed, history.as_of_date.toordinal(), names.index(name)])
-        for name in POOL[1:]
-    }
+    rngs = baseline_rngs(seed, history.as_of_date, POOL[1:])
     others = all_baselines(history, calendar, plain, draws=paths.draws, rngs=rngs)
     return [
         Forecast(h, t.metric, t.last, (target_draws(paths, t), *(others[name][k] for name in POOL[1:])))

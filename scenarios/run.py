@@ -47,7 +47,7 @@ DEFAULT_METHOD: Method = "laplace"
 FIT_DRAWS = 2000
 #: Simulated futures per origin of a backtest, and the version of what is recorded there.
 RECORD_DRAWS = 2000
-RECORD_VERSION = 2
+RECORD_VERSION = 3
 _VERSIONS = ("quotacast", "numpy", "scipy", "pandas", "numba", "pymc", "nutpie", "holidays")
 
 Told = Callable[[str, float], None]
@@ -201,7 +201,9 @@ class Run:
                 "seed": self.plan.seed,
                 "models": MODEL_VERSION,
                 "record": RECORD_VERSION,
-                "versions": {"quotacast": _version("quotacast")},
+                "versions": {
+                    n: _version(n) for n in ("quotacast", "pymc", "nutpie", "statsmodels", "holidays")
+                },
             }
         )
 
@@ -224,7 +226,9 @@ class Run:
             self.plan.calendar,
             self.plan.horizon_period.last,
             self.plan.seed,
-            lambda periods: self._simulate(Drivers(), periods, self.plan.draws, LEANED_ON),
+            lambda periods: self._simulate(
+                Drivers(), (*periods, self.plan.horizon_period), self.plan.draws, LEANED_ON
+            ),
         )
 
     @cached_property

@@ -20,8 +20,8 @@ from quotacast.scenarios.run import RECORD_DRAWS, Run, versions
 
 #: How much worse than the best baseline, chosen after the fact, a forecast may be.
 TOLERATED = 0.1
-#: Origins below which a record must speak for the model, not merely fail to speak against it.
-FEWEST = 6
+#: Origins below which there is no standard error to go by, and below which nothing is withheld.
+FEWEST, LEAST = 6, 3
 #: Origins of a backtest unless told otherwise.
 ORIGINS = 24
 
@@ -43,8 +43,8 @@ class Standing:
     verdict: str
 
 
-def backtest(run: Run, count: int | None = ORIGINS) -> Answer:
-    """Run, or go on with, the backtest and sum it up."""
+def backtest(run: Run, count: int | None = ORIGINS, processes: int = 1) -> Answer:
+    """Run, or go on with, the backtest and sum it up; see `run_backtest` for processes."""
     chosen = origins(run.history, count)
     settings = Settings(run.plan.calendar, run.method, RECORD_DRAWS, run.plan.seed)
     found = run_backtest(
@@ -54,6 +54,7 @@ def backtest(run: Run, count: int | None = ORIGINS) -> Answer:
         run.record_folder,
         {"key": run.record_key, **provenance(run)},
         told=lambda share: run.told("backtesting", share),
+        processes=processes,
     )
     return track_record(found, provenance(run), run.plan.seed)
 
@@ -91,9 +92,11 @@ def standing(record: Answer | None, metric: str = "bookings") -> Standing:
     held = sum(m["coverage_80"] * m["n"] for m in ours) / sum(m["n"] for m in ours)
     text = f"{record.summary['origins']} months: 80% ranges held {held:.0%}"
     skill, error = _against_run_rate(record, metric)
-    hard = _hard_to_beat(ours)
+    hard = _hard_to_beat(record, ours, metric)
     if hard:
         return Standing(f"{text}; {hard}: odds withheld", "withheld")
+    if record.summary["origins"] < record.summary["asked"]:
+        return Standing(f"{text}; {record.summary['asked']} were asked for: go on with it", "doubtful")
     if skill is None or error is None:
         return Standing(f"{text}; too few to compare with run-rate", "doubtful")
     text += f"; {abs(skill):.0%} {'better' if skill >= 0 else 'worse'} than run-rate"
@@ -104,21 +107,30 @@ def standing(record: Answer | None, metric: str = "bookings") -> Standing:
     )
 
 
-def _hard_to_beat(ours: Sequence[Mapping[str, Any]]) -> str:
+def _hard_to_beat(record: Answer, ours: Sequence[Mapping[str, Any]], metric: str) -> str:
     """Why a baseline would have served clearly better next month, or nothing.
 
-    Clearly is by more than :data:`TOLERATED`, and by two standard errors or in a record of fewer than
-    :data:`FEWEST` origins, which knows no standard error worth the name: the model has yet to prove itself.
+    Clearly is by more than :data:`TOLERATED` and two standard errors. A whole record of fewer than
+    :data:`FEWEST` origins knows no standard error worth the name; there it is at each of them, and at no
+    fewer than :data:`LEAST`: among six rivals the best is chosen after the fact.
     """
     months = [m for m in ours if m["horizon"] == "m1" and m["best_baseline"]]
     if not months or months[0]["skill"] is None or months[0]["skill"] >= -TOLERATED:
         return ""
     found = months[0]
     error = found["skill_se"]
-    sure = error is not None and error == error and found["skill"] < -2 * error
-    if found["n"] >= FEWEST and not sure:
-        return ""
-    return f"errors {1 - found['skill']:.1f} times those of {found['best_baseline']}"
+    clear = error is not None and error == error and found["skill"] < -2 * error
+    if found["n"] < FEWEST:
+        whole = record.summary["origins"] == record.summary["asked"]
+        clear = whole and found["n"] >= LEAST and _always(record.rows, metric, found["best_baseline"])
+    return f"errors {1 - found['skill']:.1f} times those of {found['best_baseline']}" if clear else ""
+
+
+def _always(rows: pd.DataFrame, metric: str, baseline: str) -> bool:
+    """Whether a baseline was better next month at every origin."""
+    kept = rows[(rows["metric"] == metric) & (rows["horizon"] == "m1") & (rows["scope"] == "company")]
+    wide = kept[kept["component"] == "total"].pivot_table(index="origin", columns="model", values="crps")
+    return bool((wide[baseline] < wide[OURS]).all())
 
 
 def _against_run_rate(record: Answer, metric: str) -> tuple[float | None, float | None]:
@@ -149,9 +161,10 @@ def judged(odds: Answer, record: Answer | None, force: bool = False) -> Answer:
     """
     if record is None:
         return odds
+    there = set(odds.rows["metric"])
     said = {name: standing(record, scored) for name, scored in SCORED.items()}
-    withheld = {n: s.line for n, s in said.items() if s.verdict == "withheld" and not force}
-    doubtful = {n: s.line for n, s in said.items() if s.verdict in ("doubtful", "withheld")}
+    withheld = {n: s.line for n, s in said.items() if n in there and s.verdict == "withheld" and not force}
+    doubtful = {n: s.line for n, s in said.items() if n in there and s.verdict in ("doubtful", "withheld")}
     rows = odds.rows.copy()
     rows.loc[rows["metric"].isin(list(withheld)), "p_attain"] = None
     reasons = " ".join(f"Odds on {n} are withheld: {why}." for n, why in withheld.items())
@@ -191,10 +204,6 @@ def reliability_answer(record: Answer) -> Answer:
         f"{record.summary['origins']} month ends; losses included."
     )
     return Answer("verdicts", rows, RELIABILITY, words, {}, record.provenance, "reliability")
-
-
-def _band(v: Mapping[str, float]) -> str:
-    return f"{v['from']:.0%} – {v['to']:.0%}"
 
 
 def record_lines(record: Answer) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import date
 from typing import Any
 
@@ -11,9 +12,11 @@ import pytest
 
 from quotacast.engine.answer import Answer
 from quotacast.engine.answers.attainability import FIELDS
+from quotacast.engine.backtest import origin_scores
 from quotacast.engine.backtest import record as records
-from quotacast.engine.backtest.leaning import EVIDENCE
-from quotacast.engine.backtest.origin_forecast import OURS, Settings
+from quotacast.engine.backtest.leaning import EVIDENCE, evidence
+from quotacast.engine.backtest.origin_forecast import OURS, Settings, draft_origin, finish_origin
+from quotacast.engine.backtest.origin_scores import verdicts
 from quotacast.engine.backtest.origins import month_ends, origins, outcomes, spans
 from quotacast.engine.backtest.record import Record, load_record, run_backtest
 from quotacast.engine.backtest.summary import track_record
@@ -41,7 +44,7 @@ def two(history) -> tuple[date, ...]:  # type: ignore[no-untyped-def]
 def record(history, two, tmp_path_factory):  # type: ignore[no-untyped-def]
     folder = tmp_path_factory.mktemp("record") / "r"
     settings = Settings(CALENDAR, "laplace", 300, 3)
-    return run_backtest(history, two, settings, folder, {"key": "k"}), folder
+    return run_backtest(history, two, settings, folder, {"key": "k"}, processes=2), folder
 
 
 def test_origins_are_month_ends_with_history_before_and_a_month_after(history) -> None:  # type: ignore[no-untyped-def]
@@ -112,14 +115,17 @@ def test_a_finished_origin_is_not_done_again(record, history, two, monkeypatch) 
     pd.testing.assert_frame_equal(again.evidence, before.evidence)
 
 
-def test_an_origin_that_learned_from_other_origins_is_done_again(record, history, two, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_an_origin_that_learned_from_other_origins_is_done_again(
+    record, history, two, monkeypatch, tmp_path
+) -> None:  # type: ignore[no-untyped-def]
     """With an origin put before them, the stored ones would have had more to learn from."""
     drafted: list[date] = []
     monkeypatch.setattr(records, "draft_origin", lambda h, origin, s: drafted.append(origin))
     monkeypatch.setattr(records, "finish_origin", lambda *a: pytest.fail("far enough"))
-    earlier = (date(2025, 2, 28), *two)
+    earlier, folder = (date(2025, 2, 28), *two), tmp_path / "r"
+    shutil.copytree(record[1], folder)
     with pytest.raises(pytest.fail.Exception, match="far enough"):
-        run_backtest(history, earlier, Settings(CALENDAR, "laplace", 300, 3), record[1], {}, processes=1)
+        run_backtest(history, earlier, Settings(CALENDAR, "laplace", 300, 3), folder, {})
     assert drafted == [earlier[0]]
 
 
@@ -136,10 +142,83 @@ def test_a_stopped_backtest_leaves_what_was_finished(record, history, two, monke
     monkeypatch.setattr(records, "finish_origin", lambda *a: finished)
     folder = tmp_path / "stopped"
     with pytest.raises(KeyboardInterrupt):
-        run_backtest(history, two, Settings(CALENDAR, "laplace", 300, 3), folder, {}, processes=1)
+        run_backtest(history, two, Settings(CALENDAR, "laplace", 300, 3), folder, {})
     found = load_record(folder)
     assert found is not None
     assert set(found.rows["origin"]) == {two[0].isoformat()}
+    assert found.asked == 2
+
+
+def test_a_damaged_or_strange_record_is_no_record(record, two, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    folder = tmp_path / "r"
+    shutil.copytree(record[1], folder)
+    (folder / "notes").mkdir()
+    assert load_record(folder) is not None
+    (folder / two[1].isoformat() / "rows.parquet").write_bytes(b"PAR1 cut")
+    left = load_record(folder)
+    assert left is not None
+    assert set(left.rows["origin"]) == {two[0].isoformat()}
+    (folder / "manifest.json").write_text("{}")
+    assert load_record(folder) is None
+
+
+def test_a_resumed_backtest_and_more_processes_give_the_same_record(record, history, two, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    settings, folder = Settings(CALENDAR, "laplace", 300, 3), tmp_path / "again"
+    run_backtest(history, two[:1], settings, folder, {})
+    again = run_backtest(history, two, settings, folder, {})
+    for name in ("rows", "verdicts", "joint", "evidence", "fit"):
+        pd.testing.assert_frame_equal(getattr(again, name), getattr(record[0], name))
+
+
+def test_evidence_belongs_to_the_rows_and_knows_only_what_was_known_then(record, history, two) -> None:  # type: ignore[no-untyped-def]
+    """Error less half the spread is the CRPS of the model's own row, where nothing was reopened since."""
+    rows = record[0].rows
+    found = record[0].evidence.set_index(["origin", "horizon", "metric"])
+    own = rows[
+        (rows["model"] == "structural") & (rows["scope"] == "company") & (rows["component"] == "total")
+    ]
+    own = own.set_index(["origin", "horizon", "metric"])["crps"]
+    mine = found["error_structural"] - found["spread_structural_structural"] / 2
+    np.testing.assert_allclose(mine, own.reindex(mine.index), rtol=1e-9)
+
+
+def test_an_origin_leans_only_on_forecasts_that_had_ended(history, two) -> None:  # type: ignore[no-untyped-def]
+    settings = Settings(CALENDAR, "laplace", 300, 3)
+    draft = draft_origin(history, two[0], settings)
+    teaching = evidence(date(2024, 12, 31), draft.pool, np.array([f.draws[1].mean() for f in draft.pool]))
+    late = teaching.assign(ends="2025-04-01")
+    early = teaching.assign(ends="2025-03-31")
+    alone, leant = (finish_origin(draft, past, settings).rows for past in (late, early))
+    final = alone[alone["model"] == OURS].reset_index(drop=True)
+    before = alone[alone["model"] == "structural"].reset_index(drop=True)
+    pd.testing.assert_series_equal(final["crps"], before["crps"])
+    assert (leant[leant["model"] == OURS]["mean"].to_numpy() != before["mean"].to_numpy()).any()
+
+
+def test_scores_of_a_candidate_quota_by_hand() -> None:
+    origin, target = date(2025, 3, 31), Target("deals_won", Scope("company"), FIRST, LAST)
+    draws = np.array([[44.0, 55.0, 61.0, 50.0]])
+    frame = verdicts(
+        origin, [("m1", target)], np.array([55.0]), draws, np.array([50.0]), {"runrate": np.full((1, 6), 0.3)}
+    )
+    row = frame[frame["factor"] == 1.1].iloc[0]
+    assert row["target"] == 55.0  # and not a hair more
+    assert row["p_attain"] == 0.5
+    assert row["met"]
+    assert row["brier"] == pytest.approx(0.25)
+    assert row["brier_runrate"] == pytest.approx(0.49)
+    cut = np.maximum(draws[0], 55.0)
+    pairs = np.abs(np.subtract.outer(cut, cut)).mean() / 2
+    assert row["twcrps"] == pytest.approx(np.abs(cut - 55.0).mean() - pairs)
+
+
+@pytest.mark.parametrize(
+    ("day", "before"),
+    [("2025-02-28", "2024-02-29"), ("2024-02-29", "2023-02-28"), ("2025-04-30", "2024-04-30"),
+     ("2025-03-17", "2024-03-17"), ("2024-02-28", "2023-02-28")],
+)  # fmt: skip
+def test_a_year_back_a_months_end_stays_one(day: str, before: str) -> None:
+    assert origin_scores._back(date.fromisoformat(day)) == date.fromisoformat(before)
 
 
 def test_nothing_after_the_origin_reaches_the_forecast(history) -> None:  # type: ignore[no-untyped-def]
@@ -166,7 +245,13 @@ def test_the_record_in_words_and_lines(record) -> None:  # type: ignore[no-untyp
 
 
 def _record(
-    ours: float, theirs: float, noise: float, horizon: str = "q1", n: int = 20, rival: str = "runrate"
+    ours: float,
+    theirs: float,
+    noise: float,
+    horizon: str = "q1",
+    n: int = 20,
+    rival: str = "runrate",
+    asked: int = 0,
 ) -> Answer:
     """A made-up record: the CRPS of the company's bookings, ours against a baseline's."""
     rng = np.random.default_rng(4)
@@ -190,8 +275,9 @@ def _record(
         {"origin": ["2024-01-28"] * 2, "horizon": ["q1"] * 2, "metric": ["bookings"] * 2,
          "model": [OURS, "runrate"], "reps": [3, 3], "energy": [4.0, 5.0]}
     )  # fmt: skip
-    fit = pd.DataFrame({"origin": ["2024-01-28"], "khat": [0.2], "futures": [900.0], "learned_from": [""]})
-    found = Record(pd.DataFrame(rows), verdicts, joint, pd.DataFrame(columns=list(EVIDENCE)), fit)
+    fit = pd.DataFrame({"origin": ["2024-01-28"], "khat": [0.2], "futures": [900.0], "earlier": [""]})
+    none = pd.DataFrame(columns=list(EVIDENCE))
+    found = Record(pd.DataFrame(rows), verdicts, joint, none, fit, asked or n)
     return track_record(found, {"seed": 1}, 1)
 
 
@@ -199,7 +285,9 @@ def _record(
     ("ours", "n", "noise", "verdict"),
     [
         (3.2, 20, 0.1, "good"),
-        (3.8, 4, 1.0, "withheld"),
+        (3.8, 4, 0.1, "withheld"),
+        (3.8, 4, 1.5, "doubtful"),
+        (3.8, 2, 0.1, "doubtful"),
         (3.8, 20, 0.2, "withheld"),
         (3.8, 20, 3.0, "doubtful"),
     ],
@@ -207,10 +295,16 @@ def _record(
 def test_a_baseline_that_was_clearly_better_withholds_the_odds(
     ours: float, n: int, noise: float, verdict: str
 ) -> None:
-    """By 27 % here: by two standard errors, or in a record too short to know them."""
+    """By 27 % here: by two standard errors, or at each of the origins of a short record, three at least."""
     found = standing(_record(ours, 3.0, noise, "m1", n, "month_of_quarter"))
     assert (found.verdict == "withheld") == (verdict == "withheld"), found.line
     assert ("errors 1." in found.line) == (verdict == "withheld")
+
+
+def test_a_record_that_was_stopped_withholds_nothing() -> None:
+    found = standing(_record(3.8, 3.0, 0.1, "m1", 4, "month_of_quarter", asked=24))
+    assert found.verdict == "doubtful"
+    assert "24 were asked for" in found.line
 
 
 def test_scores_of_quotas_and_of_all_reps_together(record) -> None:  # type: ignore[no-untyped-def]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +109,17 @@ BASELINES: dict[str, Baseline] = {
         Baseline("arima", "A small ARIMA model of monthly sums; company and teams.", arima),
     )
 }
+
+
+def baseline_rngs(
+    seed: int, origin: date, names: Sequence[str] | None = None
+) -> dict[str, np.random.Generator]:
+    """A stream of its own for every baseline at an origin, or for those named."""
+    return {
+        name: np.random.default_rng([seed, origin.toordinal(), k])
+        for k, name in enumerate(BASELINES)
+        if names is None or name in names
+    }
 
 
 def all_baselines(

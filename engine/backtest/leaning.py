@@ -10,10 +10,12 @@ weights (Gneiting & Raftery 2007, doi:10.1198/016214506000001437) ::
 
     CRPS(w) = sum_i w_i E|X_i - y| - 1/2 sum_ij w_i w_j E|X_i - X_j|
 
-so five kinds of numbers per past forecast tell it for every w. Weights are averaged over a grid with
-weights Dirichlet(SHRINK) times exp(-RATE * CRPS(w) / CRPS(model alone)) of each past forecast, a Gibbs
-posterior (Bissiri, Holmes & Walker 2016, doi:10.1111/rssb.12158); forecasts over long horizons overlap, so
-each counts for one part in as many as overlap. Without any ended forecast the model stands alone.
+so five kinds of numbers per past forecast tell it for every w. Weights are averaged over a grid, by a prior
+times exp(-RATE * CRPS(w) / C) of each past forecast, C the mean CRPS of the model alone (a mean, since ratios
+of single scores reward luck): a Gibbs posterior (Bissiri, Holmes & Walker 2016, doi:10.1111/rssb.12158).
+Half of the prior says that the model needs no help, the rest is Dirichlet(SHRINK). Forecasts over long
+horizons overlap, so each counts for one part in as many as overlap. Without any ended forecast the model
+stands alone.
 
 No number is corrected beside the draws. The simulated futures are raked instead (iterative proportional
 fitting, Deming & Stephan 1940, doi:10.1214/aoms/1177731829): every future gets one weight so that the
@@ -32,6 +34,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from quotacast.engine.streams import key, uniforms
+from quotacast.errors import QuotacastError
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -46,8 +51,10 @@ KINDS: Mapping[str, tuple[str, float]] = {
     "q1": ("quarter", 3.0),
     "y1": ("year", 12.0),
 }
-#: Dirichlet prior of the weights: mean .82 for the model on the grid.
+#: Dirichlet prior of the weights where it does: mean .82 for the model on the grid.
 SHRINK = (6.0, 1.0, 1.0)
+#: Prior probability that the model needs no help.
+ALONE = 0.5
 #: Weight of one past forecast: a pool 10 % better in one forecast is exp(.2) times as credible.
 RATE = 2.0
 #: Step of the grid of weights, and the most that baselines may have together.
@@ -145,9 +152,12 @@ def learn(past: pd.DataFrame, by: date) -> dict[tuple[str, str], Floats]:
 def _weights(ended: pd.DataFrame) -> Floats:
     candidates = grid()
     log_p = np.log(np.maximum(candidates, STEP / 10)) @ (np.asarray(SHRINK) - 1.0)
+    helped = candidates[:, 0] < 1.0
+    log_p[helped] -= np.log(np.exp(log_p[helped]).sum())
+    log_p[~helped] = np.log(ALONE / (1.0 - ALONE))
     score = pool_crps(ended, candidates)
     counts = 1.0 / ended["horizon"].map(lambda h: KINDS[h][1]).to_numpy(dtype=float)
-    alone = np.maximum(pool_crps(ended, np.eye(len(POOL))[:1]), 1e-12)
+    alone = max(float(pool_crps(ended, np.eye(len(POOL))[:1]).mean()), 1e-12)
     log_p -= RATE * (counts[:, None] * score / alone).sum(axis=0)
     p = np.exp(log_p - log_p.max())
     return np.asarray(p @ candidates / p.sum())
@@ -206,10 +216,17 @@ def rake(margins: Sequence[tuple[Ints, Floats]]) -> Floats:
             has = np.bincount(cell, w, minlength=wanted.size)
             worst = max(worst, float(np.abs(has - wanted).max()))
             w = w * np.divide(wanted, has, out=np.ones_like(wanted), where=has > 0)[cell]
-        w = np.minimum(w, CAP / n)
-        w /= w.sum()
         if worst < CLOSE:
             break
+    return _capped(w / w.sum(), CAP / n)
+
+
+def _capped(w: Floats, most: float) -> Floats:
+    """Weights of sum 1 of which none is above ``most``; what is cut off goes to the others in proportion."""
+    over = np.zeros(w.size, dtype=bool)
+    while (w > most * (1.0 + 1e-12)).any():
+        over |= w > most
+        w = np.where(over, most, w * (1.0 - over.sum() * most) / w[~over].sum())
     return w
 
 
@@ -222,10 +239,25 @@ def chosen(weights: Floats, u: float) -> Ints:
     u : float
         One uniform number.
     """
+    if not np.isfinite(weights).all():
+        raise QuotacastError("leaning: a weight is missing or infinite; the pooled forecasts hold gaps")
     edges = np.cumsum(weights)
     at = (np.arange(weights.size) + u) / weights.size
     found = np.searchsorted(edges / edges[-1], at, side="right")
     return np.minimum(found, weights.size - 1).astype(np.int64)
+
+
+def lot(seed: int, origin: date) -> float:
+    """The uniform number with which futures are drawn."""
+    return float(uniforms(np.array([key(seed, "leaning", origin.isoformat())]), 0, 1)[0, 0, 0])
+
+
+def told(learned: Mapping[tuple[str, str], Floats]) -> list[dict[str, str | float]]:
+    """Weights as plain rows: metric, kind of horizon, and one number per member of the pool."""
+    return [
+        {"metric": metric, "horizon": kind, **{n: float(w) for n, w in zip(POOL, weights, strict=True)}}
+        for (metric, kind), weights in sorted(learned.items())
+    ]
 
 
 def effective(weights: Floats) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from quotacast.engine.backtest.baselines import BASELINES, all_baselines
+from quotacast.engine.backtest.baselines import all_baselines, baseline_rngs
 from quotacast.engine.backtest.leaning import (
     POOL,
     Forecast,
@@ -19,6 +19,7 @@ from quotacast.engine.backtest.leaning import (
     effective,
     evidence,
     learn,
+    lot,
 )
 from quotacast.engine.backtest.origin_scores import JUDGED, chances, joint, last_year, score, verdicts
 from quotacast.engine.backtest.origins import outcomes, scopes, spans, targets
@@ -27,7 +28,6 @@ from quotacast.engine.drivers import Drivers
 from quotacast.engine.metrics import measures_of, metric, series
 from quotacast.engine.paths import Paths, Steps
 from quotacast.engine.simulate import simulate
-from quotacast.engine.streams import keys, uniforms
 from quotacast.models.funnel import Funnel, Method, fit, prepare
 from quotacast.models.history.history import History
 from quotacast.models.periods import Calendar, Period
@@ -73,8 +73,9 @@ class Draft:
         Odds that a baseline gives to the candidate quotas.
     pool : tuple of Forecast
         Company totals by every member of the pool.
-    pool_at : tuple of int
-        Their places among the targets.
+    pool_actual : ndarray, shape (pool,)
+        What came true of them as it was known on the evening on which each period ended: what is learned
+        may not know of deals that were reopened later.
     khat : float
         Largest Pareto k-hat of the fits.
     """
@@ -88,7 +89,7 @@ class Draft:
     joint: pd.DataFrame
     chances: Mapping[str, Floats]
     pool: tuple[Forecast, ...]
-    pool_at: tuple[int, ...]
+    pool_actual: Floats
     khat: float
 
 
@@ -108,7 +109,7 @@ class OriginRecord:
     evidence : pandas.DataFrame
         What later origins may learn from this one; see `leaning`.
     fit : pandas.DataFrame
-        One row: origin, khat, effective number of futures, earlier origins that were leaned on.
+        One row: origin, khat, effective number of futures, the earlier origins that were there to learn from.
     """
 
     rows: pd.DataFrame
@@ -132,7 +133,11 @@ def draft_origin(history: History, origin: date, settings: Settings) -> Draft:
     own = np.stack([target_draws(paths, target) for target in plain])
     with threadpool_limits(1, user_api="blas"):  # small matrices: sharing them out costs more than it saves
         others = all_baselines(
-            snapshot, settings.calendar, plain, draws=settings.draws, rngs=_rngs(settings, origin)
+            snapshot,
+            settings.calendar,
+            plain,
+            draws=settings.draws,
+            rngs=baseline_rngs(settings.seed, origin),
         )
     before = last_year(snapshot, plain)
     at = tuple(k for k, t in enumerate(plain) if t.scope.kind == "company" and t.component == "total")
@@ -146,16 +151,15 @@ def draft_origin(history: History, origin: date, settings: Settings) -> Draft:
         joint(origin, wanted, actual, others),
         {name: chances(others[name], before) for name in JUDGED},
         tuple(_member(wanted[k], own[k], [others[name][k] for name in POOL[1:]]) for k in at),
-        at,
+        _as_known(history, snapshot, [plain[k] for k in at]),
         max(float(p.diagnostics.get("khat", 0.0)) for p in funnel.posteriors.values()),
     )
 
 
-def _rngs(settings: Settings, origin: date) -> dict[str, np.random.Generator]:
-    return {
-        name: np.random.default_rng([settings.seed, origin.toordinal(), k])
-        for k, name in enumerate(BASELINES)
-    }
+def _as_known(history: History, snapshot: History, wanted: Sequence[Target]) -> Floats:
+    """Outcomes as known at the end of each target's period, shape (targets,)."""
+    ends = {t.last: history.as_of(t.last, strict=True) for t in wanted}
+    return np.array([outcomes(ends[t.last], snapshot, [t])[0] for t in wanted])
 
 
 def _member(wanted: tuple[str, Target], own: Floats, others: Sequence[Floats]) -> Forecast:
@@ -174,7 +178,7 @@ def finish_origin(draft: Draft, past: pd.DataFrame, settings: Settings) -> Origi
     weights = draw_weights(draft.pool, learn(past, draft.origin))
     final, futures = draft.draws, float(draft.draws.shape[1])
     if weights is not None:
-        final = draft.draws[:, chosen(weights, _u(settings.seed, draft.origin))]
+        final = draft.draws[:, chosen(weights, lot(settings.seed, draft.origin))]
         futures = effective(weights)
     ours = {OURS: final, STRUCTURAL: draft.draws}
     origin, wanted, actual = draft.origin, draft.wanted, draft.actual
@@ -184,19 +188,15 @@ def finish_origin(draft: Draft, past: pd.DataFrame, settings: Settings) -> Origi
         "origin": origin.isoformat(),
         "khat": draft.khat,
         "futures": futures,
-        "learned_from": ",".join(sorted(set(past["origin"]))) if len(past) else "",
+        "earlier": ",".join(sorted(set(past["origin"]))) if len(past) else "",
     }
     return OriginRecord(
         pd.concat(rows, ignore_index=True),
         verdicts(origin, wanted, actual, final, draft.last_year, draft.chances),
         pd.concat(together, ignore_index=True),
-        evidence(origin, draft.pool, actual[list(draft.pool_at)]),
+        evidence(origin, draft.pool, draft.pool_actual),
         pd.DataFrame([fit]),
     )
-
-
-def _u(seed: int, origin: date) -> float:
-    return float(uniforms(keys(seed, "leaning", [origin.isoformat()]), 0, 1)[0, 0, 0])
 
 
 def _fit(snapshot: History, settings: Settings) -> Funnel:

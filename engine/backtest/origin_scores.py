@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
@@ -93,8 +93,12 @@ def last_year(snapshot: History, plain: Sequence[Target]) -> Floats:
 
 def chances(draws: Floats, last_year: Floats) -> Floats:
     """Odds of the candidate quotas, shape (targets, candidates)."""
-    quota = last_year[:, None] * np.asarray(CANDIDATES)
-    return np.stack([(draws >= q[:, None]).mean(axis=1) for q in quota.T], axis=1)
+    return np.stack([(draws >= quotas(last_year, c)[:, None]).mean(axis=1) for c in CANDIDATES], axis=1)
+
+
+def quotas(last_year: Floats, factor: float) -> Floats:
+    """Candidate quotas; 1.1 x 50 deals are 55 and not a hair more."""
+    return np.round(factor * last_year, 6)
 
 
 def verdicts(
@@ -123,7 +127,7 @@ def verdicts(
     }
     frames = []
     for c, factor in enumerate(CANDIDATES):
-        quota = factor * last_year[at]
+        quota = quotas(last_year[at], factor)
         met = actual[at] >= quota
         scored = {"p_attain": chance[at, c], "met": met, "brier": scores.brier(chance[at, c], met)}
         rivals = {f"brier_{name}": scores.brier(odds[at, c], met) for name, odds in others.items()}
@@ -137,6 +141,10 @@ def _year_before(target: Target) -> Target:
 
 
 def _back(day: date) -> date:
+    """The same day a year earlier; a month's end stays one."""
+    after = day + timedelta(days=1)
+    if after.day == 1:
+        return after.replace(year=after.year - 1) - timedelta(days=1)
     return day.replace(year=day.year - 1, day=min(day.day, 28) if day.month == 2 else day.day)
 
 

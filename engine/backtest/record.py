@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import date
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +32,23 @@ PROCESSES = 2
 
 @dataclass(frozen=True)
 class Record:
-    """All origins of a backtest together; tables as in :class:`OriginRecord`."""
+    """All origins of a backtest together; tables as in :class:`OriginRecord`.
+
+    Attributes
+    ----------
+    asked : int
+        Origins that the backtest was to score; more than there are where it was stopped.
+    """
 
     rows: pd.DataFrame
     verdicts: pd.DataFrame
     joint: pd.DataFrame
     evidence: pd.DataFrame
     fit: pd.DataFrame
+    asked: int
 
 
-_TABLES = tuple(f.name for f in fields(Record))
+_TABLES = tuple(f.name for f in fields(OriginRecord))
 
 
 def run_backtest(
@@ -50,17 +58,23 @@ def run_backtest(
     folder: Path,
     manifest: Mapping[str, Any],
     told: Callable[[float], None] | None = None,
-    processes: int = PROCESSES,
+    processes: int = 1,
 ) -> Record:
     """Score every origin that is not in ``folder`` yet; what is finished stays finished.
 
     Origins are forecast side by side and finished in their order, since each may lean on what the earlier
-    ones teach. A stored origin that had learned from other origins than those given now is done again.
+    ones teach. A stored origin that had other ones before it than those given now is done again.
+
+    Parameters
+    ----------
+    processes : int
+        Origins forecast at the same time. More than one starts fresh interpreters, which import the running
+        program: a script needs its ``if __name__ == "__main__"``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / store.MANIFEST).exists():
-        text = json.dumps(manifest, sort_keys=True, indent=1, default=str) + "\n"
-        store.write_atomic(folder / store.MANIFEST, text.encode())
+    given = {**manifest, "origins": [origin.isoformat() for origin in all_origins]}
+    text = json.dumps(given, sort_keys=True, indent=1, default=str) + "\n"
+    store.write_atomic(folder / store.MANIFEST, text.encode())
     stored = _still_valid(folder, all_origins)
     missing = [origin for origin in all_origins if origin not in stored]
     records: list[OriginRecord] = []
@@ -73,16 +87,16 @@ def run_backtest(
             records.append(found)
             if told:
                 told((k + 1) / len(all_origins))
-    return _together(records)
+    return _together(records, len(all_origins))
 
 
 def _still_valid(folder: Path, all_origins: Sequence[date]) -> dict[date, OriginRecord]:
-    """Stored origins that learned from exactly the earlier ones of those given."""
+    """Stored origins that had exactly the earlier ones of those given before them."""
     valid: dict[date, OriginRecord] = {}
     for k, origin in enumerate(all_origins):
         found = load_origin(folder, origin)
         earlier = ",".join(day.isoformat() for day in all_origins[:k])
-        if found is None or found.fit["learned_from"].iloc[0] != earlier:
+        if found is None or found.fit["earlier"].iloc[0] != earlier:
             break  # those after it lean on it
         valid[origin] = found
     return valid
@@ -102,12 +116,27 @@ def _drafts(
     if processes < 2 or len(missing) < 2:
         yield (draft_origin(history, origin, settings) for origin in missing)
         return
+    others = set(active_children())
     # a fresh interpreter each: a forked one would inherit the locks of numba's and BLAS' threads
     pool = ProcessPoolExecutor(processes, get_context("spawn"), _receive, (history, settings))
     try:
-        yield iter(pool.map(_draft, missing))
-    finally:
+        yield _in_order(pool, missing, processes)
+        pool.shutdown()
+    except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
+        for worker in set(active_children()) - others:
+            worker.terminate()  # nothing of what they do is kept
+        raise
+
+
+def _in_order(pool: ProcessPoolExecutor, missing: Sequence[date], ahead: int) -> Iterator[Draft]:
+    """Drafts as they come, with few waiting: a draft of many reps is large."""
+    waiting = deque(pool.submit(_draft, origin) for origin in missing[:ahead])
+    for place in range(len(missing)):
+        draft = waiting.popleft().result()
+        if place + ahead < len(missing):
+            waiting.append(pool.submit(_draft, missing[place + ahead]))
+        yield draft
 
 
 _given: dict[str, Any] = {}
@@ -122,31 +151,34 @@ def _draft(origin: date) -> Draft:
     return draft_origin(_given["history"], origin, _given["settings"])
 
 
-def _together(records: Sequence[OriginRecord]) -> Record:
+def _together(records: Sequence[OriginRecord], asked: int) -> Record:
     # early origins have no year before them and so no verdicts: empty frames would lose the dtypes
     parts = {}
     for name in _TABLES:
         tables = [getattr(r, name) for r in records]
         parts[name] = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
-    return Record(**parts)
+    return Record(**parts, asked=asked)
 
 
 def load_origin(folder: Path, origin: date) -> OriginRecord | None:
-    """A finished origin, or None."""
+    """A finished origin, or None where there is none that can be read."""
     place = folder / origin.isoformat()
-    if not all((place / f"{name}.parquet").is_file() for name in _TABLES):
+    try:
+        found = OriginRecord(*(pd.read_parquet(place / f"{name}.parquet") for name in _TABLES))
+    except (OSError, ValueError):
         return None
-    return OriginRecord(*(pd.read_parquet(place / f"{name}.parquet") for name in _TABLES))
+    return found if "earlier" in found.fit and len(found.fit) else None
 
 
 def load_record(folder: Path) -> Record | None:
-    """All finished origins of a stored backtest, or None where there is none."""
-    if not folder.is_dir():
+    """The finished origins of the last backtest, or None where there is none."""
+    try:
+        told = json.loads((folder / store.MANIFEST).read_text(encoding="utf-8"))
+        asked = [date.fromisoformat(day) for day in told["origins"]]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    days = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    found = [load_origin(folder, date.fromisoformat(day)) for day in days]
-    records = [r for r in found if r is not None]
-    return _together(records) if records else None
+    found = _still_valid(folder, asked)
+    return _together(list(found.values()), len(asked)) if found else None
 
 
 def _save_origin(folder: Path, origin: date, record: OriginRecord) -> None:

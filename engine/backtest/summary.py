@@ -12,7 +12,7 @@ import pandas as pd
 from quotacast.engine.answer import Answer, Field
 from quotacast.engine.backtest import scores
 from quotacast.engine.backtest.bootstrap import block_bootstrap_se, block_bootstrap_skill_se
-from quotacast.engine.backtest.leaning import POOL, learn
+from quotacast.engine.backtest.leaning import learn, told
 from quotacast.engine.backtest.origin_forecast import OURS, STRUCTURAL
 from quotacast.engine.backtest.record import Record
 from quotacast.models.funnel import KHAT_LIMIT
@@ -50,6 +50,7 @@ def track_record(record: Record, provenance: Mapping[str, Any], seed: int) -> An
         "fits": fits(record.fit),
         "leaning": _leaning(record),
         "origins": int(record.rows["origin"].nunique()),
+        "asked": record.asked,
         "metric_units": {"bookings": "money", "deals_won": "count", "opportunities_created": "count"},
     }
     table = record.rows[[f.name for f in FIELDS]].copy()
@@ -69,11 +70,7 @@ def fits(fit: pd.DataFrame) -> dict[str, Any]:
 def _leaning(record: Record) -> list[dict[str, Any]]:
     """Weights that a forecast made today would give to the model and to the baselines."""
     last = record.evidence["ends"].max() if len(record.evidence) else None
-    learned = learn(record.evidence, date.fromisoformat(last)) if last else {}
-    return [
-        {"metric": metric, "horizon": kind, **{n: float(w) for n, w in zip(POOL, weights, strict=True)}}
-        for (metric, kind), weights in sorted(learned.items())
-    ]
+    return told(learn(record.evidence, date.fromisoformat(last)) if last else {})
 
 
 def quota_scores(verdicts: pd.DataFrame, seed: int) -> pd.DataFrame:
