@@ -319,6 +319,7 @@ def test_activities_and_leads_follow_the_people(tables: Callable[..., Tables]) -
     """Nobody calls, and no lead comes, while a seat is empty; a follower calls as somebody new."""
     given = tables(Drivers(people=LEAVERS), daily=True)
     drawn, stays = run_blocks(given, 60), given.departures.block(0, 60)
+    monthly = run_blocks(tables(Drivers(people=LEAVERS)), 60)  # steps change nothing
     day, seats = np.arange(365), given.crew.seats
     there = np.zeros((60, seats, 365), dtype=bool)
     for r, seat in enumerate(given.crew.seat):
@@ -333,6 +334,7 @@ def test_activities_and_leads_follow_the_people(tables: Callable[..., Tables]) -
         after = there & (day >= first[:, :, None] + LEAVERS.backfill_days)
         assert drawn[name][after].sum() > 100, name
         assert not np.array_equal(drawn[name][after], base[name][after]), name
+        assert np.array_equal(drawn[name].sum(axis=2), monthly[name].sum(axis=2)), name
 
 
 def test_a_leavers_leads_and_what_they_begin_go_to_the_heirs(tables: Callable[..., Tables]) -> None:
