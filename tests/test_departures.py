@@ -16,6 +16,7 @@ from quotacast.engine.departures import HEIRS, Crew, Departures, with_backfills
 from quotacast.engine.drivers import Absence, Drivers, Hire, Leave, People
 from quotacast.engine.expected import expected_measures
 from quotacast.engine.paths import Steps
+from quotacast.engine.selling import Costs, payroll
 from quotacast.engine.simulate import run_blocks
 from quotacast.engine.tables import Tables
 from quotacast.errors import PlanError
@@ -318,6 +319,7 @@ def test_activities_and_leads_follow_the_people(tables: Callable[..., Tables]) -
     """Nobody calls, and no lead comes, while a seat is empty; a follower calls as somebody new."""
     given = tables(Drivers(people=LEAVERS), daily=True)
     drawn, stays = run_blocks(given, 60), given.departures.block(0, 60)
+    monthly = run_blocks(tables(Drivers(people=LEAVERS)), 60)  # steps change nothing
     day, seats = np.arange(365), given.crew.seats
     there = np.zeros((60, seats, 365), dtype=bool)
     for r, seat in enumerate(given.crew.seat):
@@ -332,6 +334,7 @@ def test_activities_and_leads_follow_the_people(tables: Callable[..., Tables]) -
         after = there & (day >= first[:, :, None] + LEAVERS.backfill_days)
         assert drawn[name][after].sum() > 100, name
         assert not np.array_equal(drawn[name][after], base[name][after]), name
+        assert np.array_equal(drawn[name].sum(axis=2), monthly[name].sum(axis=2)), name
 
 
 def test_a_leavers_leads_and_what_they_begin_go_to_the_heirs(tables: Callable[..., Tables]) -> None:
@@ -362,6 +365,32 @@ def test_a_leavers_leads_and_what_they_begin_go_to_the_heirs(tables: Callable[..
     assert never.sum() > 100
     assert np.array_equal(some["won"][never], none["won"][never])
     assert (some["created"][never][:, mates] > base["created"][never][:, mates]).any()
+
+
+def test_costs_follow_who_is_there(tables: Callable[..., Tables]) -> None:
+    """Day by day: a month costs 3,100 while somebody is there, and whoever follows a leaver 517 more."""
+    given = tables(Drivers(people=LEAVERS))
+    paid = payroll(Costs(3100.0, 517.0), given.departures, given.drivers, given.steps, 50)
+    stays, crew = given.departures.block(0, 50), given.crew
+    days = np.arange(FIRST, LAST + 1).astype("datetime64[D]")
+    month = days.astype("datetime64[M]").astype(int)
+    daily = 3100.0 / np.bincount(month - month[0])[month - month[0]]
+    at, first, stop = np.arange(365), 59, 151  # March to May
+    for seat in (0, 3):
+        wanted = np.zeros(50)
+        for r in np.flatnonzero(crew.seat == seat):
+            joined, gone = (stays[name][:, r, None] for name in ("joined", "gone"))
+            inside = (at >= first) & (at < stop)
+            wanted += (daily * ((at >= joined) & (at < gone) & inside)).sum(axis=1)
+            wanted += 517.0 * (r >= crew.seats) * ((joined >= first) & (joined < stop))[:, 0]
+        found = paid.sums(np.array([seat]), slice(2, 5))
+        np.testing.assert_allclose(found / 100, wanted, atol=0.03)
+        assert found.std() > 0
+    some = np.array([7, 7, 31])
+    everybody = np.arange(crew.seats)
+    whole = paid.sums(everybody, slice(0, 12))
+    assert np.array_equal(paid.taken(some).sums(everybody, slice(0, 12)), whole[some])
+    assert np.array_equal(sum(paid.sums(np.array([s]), slice(0, 12)) for s in everybody), whole)
 
 
 # -- absence ----------------------------------------------------------------------------------------------
