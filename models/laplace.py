@@ -36,7 +36,7 @@ from quotacast.models.laplace_problem import Problem
 from quotacast.models.terms import Cells, Declaration, Floats, Posterior
 
 #: Points of hyperparameters, and again with the next number where k-hat is above its limit.
-POINTS = (256, 1024, 1024)
+POINTS = (256, 512, 1024)
 KHAT_LIMIT = 0.7
 #: Candidates per requested draw.
 CANDIDATES = 4
