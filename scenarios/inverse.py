@@ -2,7 +2,7 @@
 
 The search scales one kind of activity, from the day after the as-of date on, by one factor for everybody in a
 scope, and simulates with the same random numbers each time, so that the odds rise with the factor and nothing
-else. It looks no further than activity was ever observed (the 99 % quantile of a rep's weeks); what is not
+else. It looks no further than activity was ever kept up (the 99 % quantile of a rep's quarters); what is not
 reached there is not reachable as far as the data tell. What activity does is an association in the data;
 unless the plan's lever says ``causal``, the odds if it caused nothing stand beside.
 """
@@ -34,6 +34,8 @@ SEARCH_DRAWS, EXACTLY = 1000, 0.01
 STARTS, WORTH = 6, 0.1
 #: A day counts as a working day where at least so much of an average day's business falls on it.
 WORKING = 0.5
+#: Working days of a quarter from which its rate counts.
+LEAST_DAYS = 40
 #: Figures shown on the way from activity to the target, as far as they can be answered.
 ON_THE_WAY = (
     "leads_created",
@@ -53,7 +55,7 @@ FIELDS = (
     Field("per_day", "ratio", "expected per rep and working day as things stand"),
     Field("needed", "ratio", "needed per rep and working day"),
     Field("times", "ratio", "needed ÷ expected"),
-    Field("most", "ratio", "the most that a rep's weeks ever showed (99 % quantile), per working day"),
+    Field("most", "ratio", "the most that a rep kept up for a quarter (99 % quantile), per working day"),
 )
 
 
@@ -164,8 +166,7 @@ def inverse_funnel(run: Run, wish: Wish) -> Answer:
     kind = _check(run, wish)
     lever = [one for one in run.plan.levers if one.what == wish.by]
     search = _Search(run, wish, any(one.causal for one in lever))
-    chain = run.funnel.prepared.chain
-    per_day, most = _per_day(run, wish, search.paths(1.0)), _most(chain, kind)
+    per_day, most = _per_day(run, wish, search.paths(1.0)), _most(run, kind)
     limit = max(most / max(per_day["company"], 1e-9), 1.0)
     times, reached = _least(search, limit)
     now, then = (search.paths(x, None) for x in (1.0, times))
@@ -253,10 +254,22 @@ def _per_day(run: Run, wish: Wish, paths: Paths) -> dict[str, float]:
     return found
 
 
-def _most(chain: Any, kind: str) -> float:
-    """The most activity of a kind that was observed, per working day of a five-day week."""
-    free = float(chain.observed[chain.drivers.index(kind), 1])
-    return free / max(float(chain.unlinked_share[chain.drivers.index(kind)]), 1e-9) / 5.0
+def _most(run: Run, kind: str) -> float:
+    """The most of an activity that was kept up for a quarter: 99 % quantile over reps, per working day."""
+    people, grid = run.funnel.prepared.people, run.funnel.prepared.grid
+    working = grid.days[grid.day_weights >= WORKING]
+    quarter = grid.calendar.quarter_index(working.astype("datetime64[D]"))
+    here = (working >= people.start[:, None]) & (working <= people.stop[:, None])
+    rep, at = np.nonzero(here)
+    worked = pd.Series(1.0, index=pd.MultiIndex.from_arrays([rep, quarter[at]])).groupby(level=[0, 1]).sum()
+    log = run.history.activities
+    log = log[(log["kind"] == kind) & log["rep_id"].isin(people.reps)]
+    code = log["rep_id"].map(people.index()).to_numpy()
+    when = grid.calendar.quarter_index(day_number(log["done_on"]).astype("datetime64[D]"))
+    count = log["count"].fillna(1.0).groupby([code, when]).sum()
+    kept = worked[worked >= LEAST_DAYS]
+    rate = (count.reindex(kept.index).fillna(0.0) / kept).to_numpy()
+    return float(np.quantile(rate, 0.99)) if rate.size else 0.0
 
 
 def _on_the_way(search: _Search, now: Paths, then: Paths) -> list[dict[str, Any]]:
@@ -319,8 +332,8 @@ def _words(wish: Wish, rows: pd.DataFrame, summary: dict[str, Any]) -> str:
     else:
         text = (
             f"{goal} is not reachable within the observed range: at {head['needed']:.1f} {what}s per rep and "
-            f"working day, the most that was ever seen, the odds are {summary['p_then']:.0%}, wanted "
-            f"{wish.probability:.0%}."
+            f"working day, the most that was ever kept up for a quarter, the odds are "
+            f"{summary['p_then']:.0%}, wanted {wish.probability:.0%}."
         )
     if summary["p_if_not_causal"] is not None:
         text += (
