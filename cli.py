@@ -313,6 +313,7 @@ def forecast(source: Path | None, **options: Any) -> None:
     from quotacast.engine.answers.forecast import forecast as answer
     from quotacast.engine.reports.table import as_table
     from quotacast.scenarios.choose import check_by, select_metrics, select_scopes
+    from quotacast.scenarios.noeffect import with_outlook
     from quotacast.scenarios.views import forecast_view
 
     scope, metric = options["scope"], options["metric"]
@@ -325,6 +326,7 @@ def forecast(source: Path | None, **options: Any) -> None:
         paths = run.paths(periods, names)
         scopes = select_scopes(paths.scopes(), scope)
         found = answer(paths, names, scopes, periods, run.provenance(), options["quantiles"])
+        found = with_outlook(found, run, names, periods)
     _show(found, options, lambda whole, width: as_table(forecast_view(whole, scope, metric), width=width))
     _notes(run.plan_notes)
 

@@ -17,8 +17,9 @@ from quotacast.engine.reports.words import money, money_range, number, odds_word
 from quotacast.models.periods import KINDS, Calendar
 from quotacast.models.timegrid import day_number
 from quotacast.scenarios.lines import WIDTH, name, packed
+from quotacast.scenarios.noeffect import has_another
 from quotacast.scenarios.run import Run
-from quotacast.scenarios.trackrecord import standing
+from quotacast.scenarios.trackrecord import minutes, standing
 
 COMPANY = Scope("company")
 #: The metric in which a plan is summed up.
@@ -52,11 +53,14 @@ def screen(
         The stored backtest.
     """
     yield _title(run)
-    yield from _company(run, paths, quotas, HEADLINE in odds.summary.get("withheld", {}))
+    withheld = HEADLINE in odds.summary.get("withheld", {})
+    yield from _company(run, paths, quotas, withheld)
+    if has_another(run):
+        yield from _without_effect(run, quotas, withheld)
     main = main_quotas(odds, run.plan.calendar, run.plan.horizon)
     yield from _teams(main, run.plan.horizon)
     yield from _reps(run, odds, main)
-    yield from packed([standing(record).line], label="Record")
+    yield from packed([standing(record, lasts=minutes(run)).line], label="Record")
     yield from _doubt(run)
     notes = [*skipped, *run.plan_notes]
     if not quotas:
@@ -99,6 +103,19 @@ def _title(run: Run) -> str:
     rest = f" · as of {day.day} {day:%b %Y} · {reps} · {plan.draws:,} futures"
     called = plan.name if plan.scenario is None else f"{plan.name}, {plan.scenario}"
     return name(called, WIDTH - len(rest)) + rest
+
+
+def _without_effect(run: Run, quotas: Sequence[Quota], withheld: bool) -> Iterator[str]:
+    """The company's line again, if the plan's changes of activity cause no new business."""
+    horizon = run.plan.horizon_period
+    total = series(
+        run.without_effect().paths([horizon], (HEADLINE,)), metric(HEADLINE), COMPANY, horizon
+    ).total
+    targets = [q for q in quotas if q.scope == COMPANY and q.metric == HEADLINE and q.period == horizon.label]
+    said = money_range([*np.quantile(total, [0.1, 0.5, 0.9])], digits=3)
+    if targets and not withheld:
+        said = f"{odds_words(float((total >= targets[0].target).mean()))} · {said}"
+    yield from packed(["if activity causes no new business:", said], indent=2, gap=" ")
 
 
 def _company(run: Run, paths: Paths, quotas: Sequence[Quota], withheld: bool) -> Iterator[str]:

@@ -15,6 +15,7 @@ from quotacast.engine.backtest.origins import origins
 from quotacast.engine.backtest.record import run_backtest
 from quotacast.engine.backtest.summary import skill_against, track_record
 from quotacast.engine.reports.words import money
+from quotacast.errors import DataError
 from quotacast.scenarios.lines import packed
 from quotacast.scenarios.run import RECORD_DRAWS, Run, versions
 
@@ -22,6 +23,8 @@ from quotacast.scenarios.run import RECORD_DRAWS, Run, versions
 TOLERATED = 0.1
 #: Origins below which there is no standard error to go by, and below which nothing is withheld.
 FEWEST, LEAST = 6, 3
+#: Seconds per model and origin, on two cores.
+MODEL_SECONDS = 0.8
 #: Origins of a backtest unless told otherwise.
 ORIGINS = 24
 
@@ -77,10 +80,26 @@ def provenance(run: Run) -> dict[str, Any]:
     }
 
 
-def standing(record: Answer | None, metric: str = "bookings") -> Standing:
-    """How far the odds of a metric can be trusted, by skill over the company's months and quarters."""
+def minutes(run: Run) -> int | None:
+    """About how long a backtest takes; None where the history is too short for one."""
+    try:
+        count = len(origins(run.history, ORIGINS))
+    except DataError:
+        return None
+    return max(1, round(count * len(run.funnel.prepared.models) * MODEL_SECONDS / 60))
+
+
+def standing(record: Answer | None, metric: str = "bookings", lasts: int | None = None) -> Standing:
+    """How far the odds of a metric can be trusted, by skill over the company's months and quarters.
+
+    Parameters
+    ----------
+    lasts : int, optional
+        Minutes that a backtest takes, to be told where there is no record.
+    """
     if record is None:
-        return Standing("no track record yet: quotacast backtest", "none")
+        about = f", about {lasts} min" if lasts else ""
+        return Standing(f"no track record yet: quotacast backtest{about}", "none")
     models = [
         m
         for m in record.summary["models"]

@@ -10,6 +10,7 @@ from quotacast.engine.answers.attainability import attainability
 from quotacast.errors import PlanError
 from quotacast.scenarios.choose import select_metrics, select_quotas, select_scopes
 from quotacast.scenarios.cut import cut_quotas
+from quotacast.scenarios.noeffect import with_odds
 from quotacast.scenarios.quotafile import read_quotas
 from quotacast.scenarios.run import Run
 from quotacast.scenarios.trackrecord import judged, stored_record
@@ -56,4 +57,4 @@ def quota_verdicts(
     periods = [run.plan.calendar.parse(q.period) for q in chosen]
     paths = run.paths(periods, tuple({q.metric: None for q in chosen}))
     found = attainability(paths, chosen, run.plan.calendar, run.provenance(), percents)
-    return judged(found, stored_record(run), run.force), notes
+    return with_odds(judged(found, stored_record(run), run.force), run, chosen), notes

@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from quotacast.engine.answers.attainability import attainability
 from quotacast.engine.associations import association_notes
 from quotacast.engine.drivers import Change, Drivers
 from quotacast.engine.metrics import metric, series
-from quotacast.engine.quota import Scope
+from quotacast.engine.quota import Quota, Scope
 from quotacast.engine.worlds import draw_truth, write_world
 from quotacast.errors import PlanError
 from quotacast.models.chain import Chain
 from quotacast.models.funnel import prepare
 from quotacast.models.people import Employment
 from quotacast.models.periods import Calendar
+from quotacast.scenarios.noeffect import with_odds, with_outlook
 from quotacast.scenarios.plan import load_plan
 from quotacast.scenarios.run import Run
 
@@ -105,6 +107,17 @@ def test_both_answers(world: Any, tmp_path: Path, causal: str) -> None:
         assert leads[0].mean() > leads[1].mean()
         assert (leads[0] >= leads[1]).all()  # the same random numbers: more of the mean is more in every draw
         assert any("an association" in note for note in run.notes)
+    quota = Quota(Scope("team", "a"), "leads_created", "2026", float(np.median(leads[1])))
+    plain = attainability(run.paths([year]), [quota], run.plan.calendar, {})
+    told = with_odds(plain, run, [quota])
+    if causal == "true":
+        assert told is plain
+    else:
+        (row,) = told.summary["without_effect"]
+        assert row["p_attain"] == (leads[1] >= quota.target).mean() < told.rows["p_attain"].iloc[0]
+        outlook = with_outlook(plain, run, ("leads_created",), (year,))
+        company = series(other.paths([year]), metric("leads_created"), Scope("company"), year).total
+        assert outlook.summary["without_effect"][0]["mean"] == pytest.approx(company.mean())
 
 
 def test_only_activity_may_be_causal(tmp_path: Path) -> None:
