@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -22,8 +23,13 @@ from quotacast.engine.backtest.record import Record, load_record, run_backtest
 from quotacast.engine.backtest.summary import track_record
 from quotacast.engine.backtest.targets import Target
 from quotacast.engine.quota import Scope
+from quotacast.engine.worlds import write_world
 from quotacast.errors import DataError
 from quotacast.models.periods import Calendar
+from quotacast.scenarios import run as run_module
+from quotacast.scenarios import trackrecord
+from quotacast.scenarios.plan import load_plan
+from quotacast.scenarios.run import Run
 from quotacast.scenarios.trackrecord import judged, record_lines, reliability_answer, standing
 
 FIRST, LAST = date(2024, 1, 1), date(2025, 9, 30)
@@ -193,6 +199,30 @@ def test_an_origin_leans_only_on_forecasts_that_had_ended(history, two) -> None:
     before = alone[alone["model"] == "structural"].reset_index(drop=True)
     pd.testing.assert_series_equal(final["crps"], before["crps"])
     assert (leant[leant["model"] == OURS]["mean"].to_numpy() != before["mean"].to_numpy()).any()
+
+
+def test_todays_forecast_leans_as_the_record_teaches_however_far_the_plan_looks(
+    small_world, tmp_path, monkeypatch
+) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(run_module, "FIT_DRAWS", 200)
+    monkeypatch.setattr(run_module, "RECORD_DRAWS", 200)
+    monkeypatch.setattr(trackrecord, "RECORD_DRAWS", 200)
+    write_world(small_world(11, 4, FIRST, LAST), tmp_path / "w")
+    (tmp_path / "w" / "crm" / "activities.csv").unlink()
+    plan = replace(load_plan(tmp_path / "w" / "plan.toml"), draws=200, horizon="2027")
+    run = Run(plan, "laplace", force=True)
+    assert run.leaning.futures is None
+    trackrecord.backtest(run, 3)
+    again = Run(plan, "laplace", force=True)
+    year = plan.calendar.parse("2027")
+    paths = again.paths([year])
+    assert again.leaning.facts["origins"] == 3
+    taken = again.leaning.futures
+    assert taken is not None
+    before = run.paths([year])  # made without a record
+    for scope in (Scope("company"), Scope("team", "a")):
+        plain, leant = (np.add(*p.simulated("won_cents", scope, year)) for p in (before, paths))
+        np.testing.assert_array_equal(leant, plain[taken])
 
 
 def test_scores_of_a_candidate_quota_by_hand() -> None:

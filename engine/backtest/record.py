@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -143,7 +144,11 @@ _given: dict[str, Any] = {}
 
 
 def _receive(history: History, settings: Settings) -> None:
-    """Keep what all origins of a worker share, so that it is handed over once."""
+    """Keep what all origins of a worker share, so that it is handed over once.
+
+    Ctrl-C reaches every process of a terminal; only the first one answers it, and ends the workers.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _given.update(history=history, settings=settings)
 
 
