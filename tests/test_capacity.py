@@ -120,8 +120,26 @@ def test_past_ratios_are_drawn_deal_by_deal(paths: Paths, make_history: Any) -> 
     assert all((again[seat].open == found[seat].open).all() for seat in found)
 
 
+def test_every_deal_has_a_ratio_of_its_own(make_history: Any) -> None:
+    ratio = np.array([0.01, 0.02, 0.06])
+    rows = [
+        {"opportunity_id": f"o{i}", "rep_id": "r1", "status": "won", "created_on": "2024-01-05",
+         "closed_on": "2024-05-05", "amount": 100.0, "delivery_hours": 100.0 * x}
+        for i, x in enumerate(np.tile(ratio, 10))
+    ]  # fmt: skip
+    won = np.full((5, 1, 4, 2), 2_000)
+    steps = Steps.covering(DAYS[:4])
+    columns = {"won": columns_of(won), "won_cents": columns_of(won * 100)}
+    paths = Paths(AS_OF, steps, ("r1",), ("north",), columns, (), {}, Able())
+    past = make_history({"opportunities": rows}, AS_OF)
+    found = loads(paths, past, Delivery(120.0, duration=1), steps.edges, seed=3)["r1", "north"]
+    hours = np.stack([found.open, found.new]) / 2_000
+    assert hours == pytest.approx(ratio.mean(), rel=0.06)
+    assert np.unique(hours).size == hours.size  # each draw, day and component draws anew
+
+
 def test_rows_add_up_and_odds_are_shares_of_futures(paths: Paths, history: Any) -> None:
-    delivery = Delivery(3.0, hours_per_amount=0.013, start_lag=3, duration=30, people=30.0)
+    delivery = Delivery(30.0, hours_per_amount=0.013, start_lag=3, duration=30, people=3.0)
     answer = capacity(paths, history, delivery, MONTHS, 3, {})
     rows = answer.rows
     company = rows[rows["scope"] == "company"].reset_index(drop=True)
@@ -130,13 +148,13 @@ def test_rows_add_up_and_odds_are_shares_of_futures(paths: Paths, history: Any) 
     total = sum(load.total for load in loads(paths, history, delivery, edges(), 3).values())
     rest = 11 / MONTH  # of March, from the 21st
     assert company["hours_p80"][0] == pytest.approx(np.quantile(total[:, 0], 0.8))
-    assert company["people_p50"][0] == pytest.approx(np.quantile(total[:, 0], 0.5) / (3.0 * rest))
-    april = 30 / MONTH * 3.0
-    assert company["p_short"][1] == pytest.approx((total[:, 1] > 30.0 * april).mean())
-    assert company["p_idle"][1] == pytest.approx((total[:, 1] <= 29.0 * april).mean())
+    assert company["people_p50"][0] == pytest.approx(np.quantile(total[:, 0], 0.5) / (30.0 * rest))
+    april = 30 / MONTH * 30.0
+    assert company["p_short"][1] == pytest.approx((total[:, 1] > 3.0 * april).mean())
+    assert company["p_idle"][1] == pytest.approx((total[:, 1] <= 2.0 * april).mean())
     assert 0 < company["p_idle"][1] < 1
     assert 0 < company["p_short"][1] < 1
-    assert "There are 30" in answer.words
+    assert "There are 3" in answer.words
     assert rows[rows["scope"] == "team"]["p_short"].isna().all()
 
 
