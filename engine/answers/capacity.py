@@ -103,8 +103,8 @@ def _rows(
 
 def _risk(table: pd.DataFrame, delivery: Delivery) -> dict[str, Any]:
     """First period in which too few people are likelier than not, and the most that are needed."""
-    company = table[table["scope"] == "company"]
-    peak = company.loc[company["people_p80"].idxmax()]
+    company = table[table["scope"] == "company"].reset_index(drop=True)
+    peak = company.iloc[int(company["people_p80"].to_numpy(dtype=float).argmax())]
     found: dict[str, Any] = {"peak_period": peak["period"], "peak_people_p80": float(peak["people_p80"])}
     if delivery.people is not None:
         short = company[company["p_short"] > 0.5]["period"]
@@ -113,8 +113,8 @@ def _risk(table: pd.DataFrame, delivery: Delivery) -> dict[str, Any]:
 
 
 def _words(table: pd.DataFrame, delivery: Delivery) -> str:
-    company = table[table["scope"] == "company"]
-    peak = company.loc[company["people_p80"].idxmax()]
+    company = table[table["scope"] == "company"].reset_index(drop=True)
+    peak = company.iloc[int(company["people_p80"].to_numpy(dtype=float).argmax())]
     text = (
         f"Most is needed in {peak['period']}: {peak['people_p50']:.1f} people in the median future, "
         f"{peak['people_p80']:.1f} to be enough in 80 of 100; signed deals alone keep "
