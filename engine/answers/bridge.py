@@ -190,8 +190,11 @@ def _table(part: pd.DataFrame, metric: str, ends: Sequence[Floats], names: Seque
 def _whole(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The company over all periods: parts of means add up over periods too."""
     company = table[table["scope"] == "company"]
-    sums = company.groupby("metric", sort=False)[[f.name for f in FIELDS[4:]]].sum()
-    return [{"metric": str(row.pop("metric")), **row} for row in sums.reset_index().to_dict("records")]
+    names = [f.name for f in FIELDS[4:]]
+    return [
+        {"metric": str(metric), **{name: float(part[name].sum()) for name in names}}
+        for metric, part in company.groupby("metric", sort=False)
+    ]
 
 
 def _words(table: pd.DataFrame, name: str) -> str:
