@@ -36,7 +36,7 @@ def check_money(plan: Plan) -> None:
     """
     if plan.terms is not None and plan.terms.recognise == "delivery" and plan.capacity is None:
         raise PlanError(
-            'terms.recognise: "delivery" came without a table [capacity], whose start_lag and duration it needs'
+            'terms.recognise: "delivery" came without a table [capacity]: give its start_lag and duration'
         )
 
 
@@ -123,7 +123,7 @@ def _daily(run: Run) -> tuple[Period, ...]:
 
 
 def _payroll(run: Run, paths: Paths, months: tuple[Period, ...]) -> Ints:
-    """Cents that reps earn by month, what they earned up to the as-of date included; (1 or futures, months)."""
+    """Cents that reps earn by month, up to the as-of date included; shape (1 or futures, months)."""
     pay: Any = paths.payrolls.get("cost_cents")
     if pay is None:
         return np.zeros((1, len(months)), dtype=np.int64)

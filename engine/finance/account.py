@@ -147,7 +147,7 @@ class Days:
 
 def deducted(out: Out, cents: int) -> int:
     """Cents of value-added tax within a payment."""
-    return int(round(cents * out.vat / (1.0 + out.vat)))
+    return round(cents * out.vat / (1.0 + out.vat))
 
 
 def planned_payments(account: Account, days: Days, lines: Sequence[str]) -> Ints:
@@ -165,7 +165,7 @@ def _each(account: Account, days: Days) -> Iterator[tuple[str, int, int]]:
     """Line, day counted from day 0 and signed cents of every planned payment."""
     for one in account.outs:
         numbers = one.days(days.first + days.days - 1)
-        cents = int(round(one.amount * 100.0))
+        cents = round(one.amount * 100.0)
         for day in days.next_working(numbers):
             yield one.kind, int(day), -cents
         if one.vat > 0:

@@ -1,4 +1,4 @@
-"""What is signed already: which invoices its deals have yet to get, what they have yet to earn, who owes what.
+"""What is signed already: the invoices its deals have yet to get, what they have yet to earn, who owes what.
 
 Where the data link most recent wins to their invoices, what a deal was invoiced so far is read off them;
 otherwise the invoices that its terms put up to the as-of date count as sent. What should have been invoiced

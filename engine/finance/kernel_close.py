@@ -10,14 +10,8 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from quotacast.engine.finance.kernel import (
-    KINDS,
-    bill,
-    exchange_rates,
-    pay,
-    pay_open,
-    sign_deals,
-)
+from quotacast.engine.finance.kernel import KINDS, bill, sign_deals
+from quotacast.engine.finance.kernel_pay import exchange_rates, pay, pay_open
 
 #: Lines of cash: receipts by where they come from, then payments (below zero).
 RECEIPTS = ("invoices", *KINDS)
@@ -34,7 +28,7 @@ MEASURES = (*FLOWS, *STOCKS)
 
 
 class Paid(NamedTuple):
-    """Payments of the plan, months counted from the first whose commission or variable payment is still due."""
+    """Payments of the plan; months from the first whose commission or variable payment is still due."""
 
     opening: Any
     fixed: Any  # (lines, days) what is the same in every future, signed
@@ -77,7 +71,7 @@ def earned_by(cents, begin, end, day):
         return 0
     if day >= end:
         return cents
-    return int(math.floor(cents * ((day - begin) / (end - begin)) + 0.5))
+    return math.floor(cents * ((day - begin) / (end - begin)) + 0.5)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -97,7 +91,7 @@ def commissions(booked, paid, flows):
             earned = paid.rate[r] * (amount + (paid.accelerator - 1.0) * above)
             day = paid.commission_day[m]
             if 0 <= day < days:
-                flows[_COMMISSION, day] -= int(math.floor(earned + 0.5))
+                flows[_COMMISSION, day] -= math.floor(earned + 0.5)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -117,7 +111,7 @@ def variable_payments(n, invoices, booked, paid, flows, totals):
         for m in range(totals.shape[1]):
             day = paid.day[v, m]
             if 0 <= day < days:
-                flows[paid.line[v], day] -= int(math.floor(paid.part[v] * totals[paid.of[v], m] + 0.5))
+                flows[paid.line[v], day] -= math.floor(paid.part[v] * totals[paid.of[v], m] + 0.5)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -171,11 +165,11 @@ def run_cash(
         close(flows, paid.opening, spans, out_lines[d], out_close[d], out_low[d], out_least[d])
         check = out_check[d]
         for i in range(n):
-            check[0] += invoices[1, i] + int(math.floor(invoices[1, i] * paying.vat + 0.5))
-        for t in range(days):
-            for line in range(_FROM):
+            check[0] += invoices[1, i] + math.floor(invoices[1, i] * paying.vat + 0.5)
+        for line in range(_FROM):
+            for t in range(days):
                 check[1] += receipts[line, t] - paid.fixed[line, t]
-            check[2] += written[t]
+        check[2] = written.sum()
         check[3], check[4] = owed[0], gained
 
 
@@ -186,16 +180,20 @@ def close(flows, opening, spans, lines, closing, low, least):
     balance = np.empty(days, dtype=np.int64)
     now = opening
     least[0] = 1 << 62
+    balance[:] = 0
+    for line in range(flows.shape[0]):
+        for t in range(days):
+            balance[t] += flows[line, t]
     for t in range(days):
-        for line in range(flows.shape[0]):
-            now += flows[line, t]
+        now += balance[t]
         balance[t] = now
         least[0] = min(least[0], now)
     for s in range(spans.first.shape[0]):
         low[s] = 1 << 62
         for t in range(spans.first[s], spans.last[s] + 1):
             low[s] = min(low[s], balance[t])
-            for line in range(flows.shape[0]):
+        for line in range(flows.shape[0]):
+            for t in range(spans.first[s], spans.last[s] + 1):
                 lines[s, line] += flows[line, t]
         closing[s] = balance[spans.last[s]]
 

@@ -24,8 +24,9 @@ from quotacast.engine.finance.contracted import (
     signed_deals,
 )
 from quotacast.engine.finance.entries import Wins
-from quotacast.engine.finance.kernel import Billing, Paying, Signing
+from quotacast.engine.finance.kernel import Billing, Signing
 from quotacast.engine.finance.kernel_close import BASES, LINES, Paid, Spans, run_cash
+from quotacast.engine.finance.kernel_pay import Paying, spells_of
 from quotacast.engine.finance.schedule import DEFAULT_MONTHS, Ints, Schedules, Terms
 from quotacast.engine.payments import Payments
 from quotacast.engine.selling import Costs
@@ -179,20 +180,20 @@ class Ledger:
         number = np.arange(self.days.first, self.days.first + self.days.days)
         codes = [c if c and c != self.history.currency else "" for c in opened.currency[own]]
         foreign = sorted({c for c in codes if c})
+        due = opened.due[own] - self.days.first
+        day = np.arange(self.days.days)
         return Paying(
-            float(self.account.vat),
-            self.days.vat_day(number, self.account),
-            self.days.works,
-            int(self.terms.due_days),
-            int(pays.write_off_days),
-            pays.factor,
-            pays.class_share,
-            pays.band_edges,
-            pays.band,
-            pays.never,
-            **pays.fixed(),
-            issued=opened.issued[own] - self.days.first,
-            due=opened.due[own] - self.days.first,
+            vat=float(self.account.vat),
+            vat_day=self.days.vat_day(number, self.account),
+            works=self.days.works,
+            due_days=int(self.terms.due_days),
+            write_off_days=int(pays.write_off_days),
+            **spells_of(
+                pays,
+                np.append(day, opened.issued[own] - self.days.first),
+                np.append(day + self.terms.due_days, due),
+            ),
+            due=due,
             gross=self.open.cents,
             code=opened.code[own].astype(np.int64),
             band_of=opened.band[own].astype(np.int64),
