@@ -61,15 +61,30 @@ class Signed:
         return [(int(m), np.flatnonzero(self.months == m)) for m in np.unique(self.months)]
 
 
-def signed_deals(history: History, terms: Terms, term_months: int | None, vat: float) -> Signed:
+def tax_on_top(history: History, vat: float) -> float:
+    """Part of the tax that the amounts of the invoices lack: ``vat`` where they are without tax, else 0.
+
+    Read off deals and their invoices, whichever fits better; with tax where nothing links them.
+    """
+    rows, deals = history.invoices, history.opportunities
+    sums = rows[(rows["amount"] > 0).to_numpy()].groupby("opportunity_id")["amount"].sum()
+    booked = deals[(deals["amount"] > 0).to_numpy()].set_index("opportunity_id")["amount"]
+    ratio = (sums / booked).dropna()
+    if not len(ratio) or vat <= 0:
+        return 0.0
+    typical = float(np.log(ratio.median()))
+    return vat if abs(typical) < abs(typical - np.log1p(vat)) else 0.0
+
+
+def signed_deals(history: History, terms: Terms, term_months: int | None, tax_within: float) -> Signed:
     """Collect the won deals of a history.
 
     Parameters
     ----------
     term_months : int or None
         Term of deals whose own is not known.
-    vat : float
-        Invoices of the data hold this much tax on top.
+    tax_within : float
+        Invoices of the data hold this much tax on top of the amounts of their deals.
     """
     table = history.opportunities
     won = np.flatnonzero((table["status"] == "won").to_numpy() & table["closed_on"].notna().to_numpy())
@@ -88,10 +103,10 @@ def signed_deals(history: History, terms: Terms, term_months: int | None, vat: f
         False,
         np.empty(0, dtype=np.int64),
     )
-    return _invoiced(found, history, terms, vat)
+    return _invoiced(found, history, terms, tax_within)
 
 
-def _invoiced(deals: Signed, history: History, terms: Terms, vat: float) -> Signed:
+def _invoiced(deals: Signed, history: History, terms: Terms, tax_within: float) -> Signed:
     """With what was invoiced so far."""
     today = int(day_number(history.as_of_date))
     rows = history.invoices
@@ -102,7 +117,7 @@ def _invoiced(deals: Signed, history: History, terms: Terms, vat: float) -> Sign
     recent = (deals.close > today - 365) & (deals.close <= today - LAG_DAYS // 3)
     if not recent.any() or has[recent].mean() < LINKED:
         return replace(deals, invoiced=_due_so_far(deals, terms, today))
-    sent = _cents(linked["amount"].fillna(0.0).to_numpy(dtype=float) / (1.0 + vat))
+    sent = _cents(linked["amount"].fillna(0.0).to_numpy(dtype=float) / (1.0 + tax_within))
     sent = np.where(np.abs(sent - deals.cents) <= 1, deals.cents, sent)  # tax was rounded on the invoice
     first = np.zeros(deals.close.size, dtype=np.int64)
     for months, which in deals.by_term():

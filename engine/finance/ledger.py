@@ -22,6 +22,7 @@ from quotacast.engine.finance.contracted import (
     receivables,
     revaluation,
     signed_deals,
+    tax_on_top,
 )
 from quotacast.engine.finance.entries import Wins
 from quotacast.engine.finance.kernel import Billing, Signing
@@ -93,7 +94,19 @@ class Ledger:
     @cached_property
     def signed(self) -> Signed:
         """Deals won up to the as-of date."""
-        return signed_deals(self.history, self.terms, self.term_months, self.account.vat)
+        return signed_deals(self.history, self.terms, self.term_months, self.account.vat - self.tax_on_top)
+
+    @cached_property
+    def tax_on_top(self) -> float:
+        """Value-added tax that the data's invoice amounts lack: the plan's rate, or 0 where they hold it."""
+        return tax_on_top(self.history, self.account.vat)
+
+    @cached_property
+    def sent(self) -> tuple[Ints, Ints]:
+        """Cents of the data's invoices with and without tax."""
+        amount = 100.0 * self.history.invoices["amount"].to_numpy(dtype=float)
+        gross = np.rint(amount * (1.0 + self.tax_on_top)).astype(np.int64)
+        return gross, np.rint(gross / (1.0 + self.account.vat)).astype(np.int64)
 
     @cached_property
     def lags(self) -> Ints:
@@ -111,7 +124,7 @@ class Ledger:
     def open(self) -> Receivables:
         """Open invoices, net of credit notes, at today's rates."""
         opened = self.payments.open
-        return receivables(opened, revaluation(opened, self.history))
+        return receivables(opened, revaluation(opened, self.history) * (1.0 + self.tax_on_top))
 
     @cached_property
     def ending(self) -> tuple[Ints, Ints]:
@@ -254,9 +267,7 @@ class Ledger:
 
     def _tax_of_the_past(self, out: Ints) -> None:
         """Tax of invoices that are sent and not yet settled with the tax office."""
-        rows, vat = self.history.invoices, self.account.vat
-        cents = np.rint(rows["amount"].to_numpy(dtype=float) * 100.0 * vat / (1.0 + vat)).astype(np.int64)
-        number = day_number(rows["issued_on"])
+        cents, number = self.sent[0] - self.sent[1], day_number(self.history.invoices["issued_on"])
         recent = (number <= self.today) & (number > self.today - 400) & (cents != 0)
         day = self.days.vat_day(number[recent], self.account)
         inside = (day >= 0) & (day < out.size)
@@ -266,8 +277,7 @@ class Ledger:
         """Bookings, billings and receipts up to the as-of date by month, shape (bases, months)."""
         rows, deals = self.history.invoices, self.signed
         out = np.zeros((len(BASES), firsts.size + 1), dtype=np.int64)
-        gross = np.rint(rows["amount"].to_numpy(dtype=float) * 100.0).astype(np.int64)
-        net = np.rint(gross / (1.0 + self.account.vat)).astype(np.int64)
+        gross, net = self.sent
         start = int(day_number(self.months[0].first))
         for base, (number, cents) in enumerate(
             (
