@@ -13,6 +13,7 @@ import click
 
 from quotacast import __version__
 from quotacast.errors import QuotacastError
+from quotacast.scenarios.commands import COMMANDS, Command, Option, load
 
 if TYPE_CHECKING:
     from quotacast.engine.answer import Answer
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "Start": ("example", "import", "check"),
-    "Answer": ("plan", "forecast", "quotas", "pipeline", "performers"),
+    "Answer": ("plan", "forecast", "quotas", "pipeline", "performers", "capacity"),
     "Decide": ("suggest",),
     "Trust": ("backtest", "report", "fit"),
 }
@@ -100,14 +101,24 @@ OUT_OPTIONS = (
         "--out", type=click.Path(path_type=Path), help="Write to FILE: xlsx, html, csv, parquet or json."
     ),
 )
-PICK_OPTIONS = (
-    click.option("--scope", multiple=True, help="company, team, rep, team:NAME or rep:ID; repeatable."),
-    click.option("--metric", multiple=True, help="Metric, e.g. bookings; repeatable."),
-    click.option("--by", help="day, week, month, quarter or year."),
-    click.option(
+PICK_OPTIONS = {
+    "scope": click.option(
+        "--scope", multiple=True, help="company, team, rep, team:NAME or rep:ID; repeatable."
+    ),
+    "metric": click.option("--metric", multiple=True, help="Metric, e.g. bookings; repeatable."),
+    "by": click.option("--by", help="day, week, month, quarter or year."),
+    "quantiles": click.option(
         "--quantiles", default="10,50,90", callback=_percents, metavar="P,P,…", help="Percents. [10,50,90]"
     ),
-)
+}
+KINDS: dict[str, dict[str, Any]] = {
+    "text": {},
+    "number": {"type": float},
+    "whole": {"type": int},
+    "flag": {"is_flag": True},
+    "file": {"type": click.Path(path_type=Path)},
+    "day": {"callback": _day, "metavar": "DATE"},
+}
 
 
 def _options(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[Any], Any]:
@@ -301,156 +312,37 @@ def _relative(path: Path) -> Path:
         return path
 
 
-@main.command()
-@SOURCE
-@_options(PICK_OPTIONS, RUN_OPTIONS, OUT_OPTIONS)
-def forecast(source: Path | None, **options: Any) -> None:
-    """Forecast metrics by period: done, from open deals, from deals yet to be created, and in total.
+def _answers(row: Command) -> click.Command:
+    """The command of a row: run, answer, show, and say what must be said beside it."""
 
-    \b
-    Example: quotacast forecast demo/plan.toml --metric bookings --by quarter
-    """
-    from quotacast.engine.answers.forecast import forecast as answer
-    from quotacast.engine.reports.table import as_table
-    from quotacast.scenarios.choose import check_by, select_metrics, select_scopes
-    from quotacast.scenarios.noeffect import with_outlook
-    from quotacast.scenarios.views import forecast_view
+    def ask(source: Path | None, **options: Any) -> None:
+        with _run(source, options) as run:
+            found, notes = load(row.answer)(run, options)
+        _show(found, options, lambda whole, width: load(row.view)(whole, options, width))
+        _notes(notes)
 
-    scope, metric = options["scope"], options["metric"]
-    kind = check_by(options["by"])
-    select_metrics(metric)
-    with _run(source, options) as run:
-        select_scopes(run.scopes, scope)  # a typing error is told before the fit
-        names = select_metrics(metric, run.able)
-        periods = run.periods(kind)
-        paths = run.paths(periods, names)
-        scopes = select_scopes(paths.scopes(), scope)
-        found = answer(paths, names, scopes, periods, run.provenance(), options["quantiles"])
-        found = with_outlook(found, run, names, periods)
-    _show(found, options, lambda whole, width: as_table(forecast_view(whole, scope, metric), width=width))
-    _notes(run.plan_notes)
+    says, _, example = row.help.partition("\nExample")
+    ask.__doc__ = f"{says}\n\n\b\nExample{example}\n"
+    own = [click.option(o.flag, help=o.help, multiple=o.many, **_typed(o)) for o in row.options]
+    picks = [PICK_OPTIONS[name] for name in row.picks]
+    names = [click.argument("names", nargs=-1, metavar=row.names)] if row.names else []
+    decorate = _options((SOURCE, *names, *own, *picks), RUN_OPTIONS, OUT_OPTIONS)
+    command: click.Command = click.command(row.name)(decorate(ask))
+    return command
 
 
-@main.command()
-@SOURCE
-@click.option("--quotas", "file", type=click.Path(path_type=Path), help="Candidate quotas (CSV or XLSX).")
-@click.option("--cut", is_flag=True, help="Cut the longest quotas into quarters, months, weeks and days.")
-@_options(PICK_OPTIONS, RUN_OPTIONS, OUT_OPTIONS)
-def quotas(source: Path | None, file: Path | None, cut: bool, **options: Any) -> None:
-    """Give the odds of every quota: of the plan, of the data, or of a file of candidates.
-
-    \b
-    Example: quotacast quotas demo/plan.toml --scope rep --metric bookings
-             quotacast quotas demo/plan.toml --cut --metric bookings
-    """
-    from quotacast.engine.reports.table import as_table
-    from quotacast.scenarios.answer_views import cut_view
-    from quotacast.scenarios.choose import check_by, select_metrics
-    from quotacast.scenarios.verdicts import quota_verdicts
-    from quotacast.scenarios.views import quota_view
-
-    scope, metric = options["scope"], options["metric"]
-    kind = check_by(options["by"])
-    select_metrics(metric)
-    with _run(source, options) as run:
-        found, notes = quota_verdicts(run, file, scope, metric, kind, options["quantiles"], cut)
-    view = cut_view if cut else quota_view
-    _show(found, options, lambda whole, width: as_table(view(whole, scope), width=width))
-    _notes((*notes, *run.plan_notes))
+def _typed(option: Option) -> dict[str, Any]:
+    """How click reads an option of a row."""
+    given = {"metavar": option.metavar} if option.metavar else {}
+    default = {} if option.kind == "flag" or option.many else {"default": option.default}
+    return {**KINDS[option.kind], **default, **given}
 
 
-@main.command()
-@SOURCE
-@_options(PICK_OPTIONS, RUN_OPTIONS, OUT_OPTIONS)
-def pipeline(source: Path | None, **options: Any) -> None:
-    """Compare the open pipeline that is expected with what the targets need, by age and period.
-
-    \b
-    Example: quotacast pipeline demo/plan.toml --by quarter
-    """
-    from quotacast.scenarios.answer_views import pipeline_text
-    from quotacast.scenarios.choose import check_by
-    from quotacast.scenarios.pipeline import pipeline_answer
-
-    kind, scope = check_by(options["by"]), options["scope"]
-    with _run(source, options) as run:
-        found, notes = pipeline_answer(run, scope, options["metric"], kind)
-    _show(found, options, lambda whole, width: pipeline_text(whole, scope, width))
-    _notes((*notes, *run.plan_notes))
-
-
-@main.command()
-@SOURCE
-@click.option("--lift", metavar="WHAT", help="Price the top quarter's rate for the others; or evenness.")
-@_options(PICK_OPTIONS, RUN_OPTIONS, OUT_OPTIONS)
-def performers(source: Path | None, lift: str | None, **options: Any) -> None:
-    """Rank reps at equal conditions, and say how much of the spread is luck, territory and rep.
-
-    \b
-    Example: quotacast performers demo/plan.toml --by quarter
-             quotacast performers demo/plan.toml --lift opportunities_created
-    """
-    from quotacast.scenarios.answer_views import performers_text
-    from quotacast.scenarios.performers import lifted, performers_answer
-
-    scope, metric = options["scope"], options["metric"]
-    with _run(source, options) as run:
-        found = performers_answer(run, scope, metric, options["by"], options["quantiles"])
-        found = lifted(run, lift) if lift else found
-    _show(found, options, lambda whole, width: performers_text(whole, metric, width))
-    _notes(run.plan_notes)
-
-
-# -- decide ------------------------------------------------------------------------------------------------
-
-
-@main.command()
-@SOURCE
-@click.option("--metric", default="bookings", help="What is to be reached. [bookings]")
-@click.option("--target", type=float, help="How much of it; without it, the plan's quota.")
-@click.option("--probability", type=float, help="Wished odds; without it, those of the plan's [aim].")
-@click.option("--by", required=True, metavar="activity:KIND", help="What is to be done for it.")
-@click.option("--scope", default="company", help="company, team:NAME or rep:ID. [company]")
-@click.option("--period", help="Until when; without it, the plan's horizon.")
-@_options(RUN_OPTIONS, OUT_OPTIONS)
-def suggest(source: Path | None, **options: Any) -> None:
-    """Suggest how much of an activity reaches a target, per rep and working day.
-
-    \b
-    Example: quotacast suggest demo/plan.toml --target 12000000 --by activity:call
-    """
-    from quotacast.scenarios.inverse import inverse_funnel, wish
-    from quotacast.scenarios.inverse_view import inverse_lines
-
-    with _run(source, options) as run:
-        asked = ("metric", "target", "probability", "by", "scope", "period")
-        found = inverse_funnel(run, wish(run, **{name: options[name] for name in asked}))
-    _show(found, options, lambda whole, width: "\n".join(inverse_lines(whole, width)))
-    _notes(run.plan_notes)
+for _row in COMMANDS:
+    main.add_command(_answers(_row))
 
 
 # -- trust -------------------------------------------------------------------------------------------------
-
-
-@main.command()
-@SOURCE
-@click.option("--origins", type=click.IntRange(1), default=24, help="How many month ends, the latest. [24]")
-@_options(RUN_OPTIONS, OUT_OPTIONS)
-def backtest(source: Path | None, origins: int, **options: Any) -> None:
-    """Score forecasts of the past: made with what was known then, against what came true.
-
-    Finished origins are kept, so a stopped backtest goes on where it was.
-
-    \b
-    Example: quotacast backtest demo/plan.toml --origins 12
-    """
-    from quotacast.engine.backtest.record import PROCESSES
-    from quotacast.scenarios.trackrecord import backtest as answer
-    from quotacast.scenarios.trackrecord import record_lines
-
-    with _run(source, options) as run:
-        found = answer(run, origins, PROCESSES)
-    _show(found, options, lambda record, width: "\n".join(record_lines(record)))
 
 
 @main.command()

@@ -173,6 +173,9 @@ class CapacityTable(Table):
     person_month: Above0 = Field(description="Hours that one person delivers per month.")
     start_lag: DayCount = Field(0, description="Days from close to the start of delivery.")
     duration: DayCount = Field(30, description="Days that a delivery takes.")
+    people: Above0 | None = Field(
+        None, description="People who deliver; without it the odds of being short are not told."
+    )
 
     @model_validator(mode="after")
     def _possible(self) -> CapacityTable:

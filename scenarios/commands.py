@@ -1,0 +1,154 @@
+"""Commands that answer a question: a new one is a row here, and the two functions that it names.
+
+`cli.py` makes each row into a command with the options shared by all answers. A row is data: reading it
+imports nothing, so that the help stays fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+if TYPE_CHECKING:
+    from quotacast.engine.answer import Answer
+    from quotacast.scenarios.run import Run
+
+Asked = Callable[["Run", Mapping[str, Any]], "tuple[Answer, Sequence[str]]"]
+Viewed = Callable[["Answer", Mapping[str, Any], int], str]
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of one command.
+
+    Attributes
+    ----------
+    flag : str
+        ``--target``; the function finds it under ``target``.
+    help : str
+    kind : {"text", "number", "whole", "flag", "file", "day"}
+    default
+        Value without the option; of a flag always False.
+    metavar : str, optional
+    many : bool
+        Whether it may be repeated; then it arrives as a tuple.
+    """
+
+    flag: str
+    help: str
+    kind: Literal["text", "number", "whole", "flag", "file", "day"] = "text"
+    default: Any = None
+    metavar: str | None = None
+    many: bool = False
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that answers with an `Answer`.
+
+    Attributes
+    ----------
+    name : str
+    help : str
+        What it does, in one line; then examples, one a line.
+    answer : str
+        ``module:function`` in `quotacast.scenarios`: (run, options) -> (answer, notes for stderr). It checks
+        what was asked for before anything that takes long.
+    view : str
+        ``module:function``: (answer, options, width) -> what a terminal shows.
+    options : tuple of Option
+        Its own, beside those of every answer.
+    picks : tuple of str
+        Which of ``scope``, ``metric``, ``by`` and ``quantiles`` it takes in their usual form.
+    names : str
+        Metavar of further names after SOURCE, found under ``names``; none where empty.
+    """
+
+    name: str
+    help: str
+    answer: str
+    view: str
+    options: tuple[Option, ...] = ()
+    picks: tuple[str, ...] = ("scope", "metric", "by", "quantiles")
+    names: str = ""
+
+
+def load(name: str) -> Callable[..., Any]:
+    """The function that a row names."""
+    module, _, function = name.partition(":")
+    return cast("Callable[..., Any]", getattr(import_module(f"quotacast.scenarios.{module}"), function))
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        "forecast",
+        "Forecast metrics by period: done, from open deals, from deals yet to be created, and in total.\n"
+        "Example: quotacast forecast demo/plan.toml --metric bookings --by quarter",
+        "questions:forecast_answer",
+        "questions:forecast_text",
+    ),
+    Command(
+        "quotas",
+        "Give the odds of every quota: of the plan, of the data, or of a file of candidates.\n"
+        "Example: quotacast quotas demo/plan.toml --scope rep --metric bookings\n"
+        "         quotacast quotas demo/plan.toml --cut --metric bookings",
+        "questions:quotas_answer",
+        "questions:quotas_text",
+        (
+            Option("--quotas", "Candidate quotas (CSV or XLSX).", "file"),
+            Option("--cut", "Cut the longest quotas into quarters, months, weeks and days.", "flag"),
+        ),
+    ),
+    Command(
+        "pipeline",
+        "Compare the open pipeline that is expected with what the targets need, by age and period.\n"
+        "Example: quotacast pipeline demo/plan.toml --by quarter",
+        "questions:pipeline_asked",
+        "questions:pipeline_shown",
+    ),
+    Command(
+        "performers",
+        "Rank reps at equal conditions, and say how much of the spread is luck, territory and rep.\n"
+        "Example: quotacast performers demo/plan.toml --by quarter\n"
+        "         quotacast performers demo/plan.toml --lift opportunities_created",
+        "questions:performers_asked",
+        "questions:performers_shown",
+        (Option("--lift", "Price the top quarter's rate for the others; or evenness.", metavar="WHAT"),),
+    ),
+    Command(
+        "capacity",
+        "Tell how many hours signed and expected deals take to deliver, and how many people that needs.\n"
+        "Example: quotacast capacity demo/plan.toml --by quarter",
+        "delivering:capacity_answer",
+        "delivering:capacity_text",
+        picks=("scope", "by"),
+    ),
+    Command(
+        "suggest",
+        "Suggest how much of an activity reaches a target, per rep and working day.\n"
+        "Example: quotacast suggest demo/plan.toml --target 12000000 --by activity:call",
+        "questions:suggest_asked",
+        "questions:suggest_shown",
+        (
+            Option("--metric", "What is to be reached. [bookings]", default="bookings"),
+            Option("--target", "How much of it; without it, the plan's quota.", "number"),
+            Option("--probability", "Wished odds; without it, those of the plan's [aim].", "number"),
+            Option("--by", "What is to be done for it.", metavar="activity:KIND"),
+            Option("--scope", "company, team:NAME or rep:ID. [company]", default="company"),
+            Option("--period", "Until when; without it, the plan's horizon."),
+        ),
+        picks=(),
+    ),
+    Command(
+        "backtest",
+        "Score forecasts of the past: made with what was known then, against what came true.\n"
+        "Finished origins are kept, so a stopped backtest goes on where it was.\n"
+        "Example: quotacast backtest demo/plan.toml --origins 12",
+        "questions:backtest_asked",
+        "questions:backtest_shown",
+        (Option("--origins", "How many month ends, the latest. [24]", "whole", default=24),),
+        picks=(),
+    ),
+)
