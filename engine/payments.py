@@ -25,15 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quotacast.engine.streams import keys, normals
-from quotacast.models.invoices import (
-    FAR,
-    NEVER_PRIOR,
-    NEW_CUSTOMERS,
-    WRITE_OFF_DAYS,
-    Classes,
-    OpenInvoices,
-    PaymentData,
-)
+from quotacast.models.invoices import FAR, NEVER_PRIOR, WRITE_OFF_DAYS, PaymentData
+from quotacast.models.payers import NEW_CUSTOMERS, Classes, OpenInvoices
 from quotacast.models.terms import Floats, Posterior
 from quotacast.models.timegrid import Ints, TimeGrid, day_number
 

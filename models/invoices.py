@@ -31,8 +31,6 @@ Credit notes (amounts at or below zero) are not waited for and give no exposure.
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,6 +41,15 @@ from quotacast.models.cells import Codes, Episodes, HazardCells, age_bands, coar
 from quotacast.models.chain_notes import FEWEST
 from quotacast.models.conversion import LINKS, Link
 from quotacast.models.history.history import History
+from quotacast.models.payers import (
+    RECENT,
+    Classes,
+    OpenInvoices,
+    classes_of,
+    customer_levels,
+    kinds_of,
+    open_invoices,
+)
 from quotacast.models.periods import Calendar
 from quotacast.models.terms import Cells, Declaration, Floats, Term
 from quotacast.models.timegrid import Ints, TimeGrid, day_number, learned_grid
@@ -61,89 +68,11 @@ PHASE_EDGES = (FAR, -60, -45, -30, -25, -20, -16, -12, -8, -5, -2, 0, 1, 4, 8, 1
 TERMS_EDGES = (0, 11, 22, 38, 53, 76)
 #: Beyond this many occupied cells axes are dropped; more than elsewhere, since customers are many.
 CELL_LIMIT = 80_000
-#: Customers with a level of their own; the others share ``BUCKETS`` levels.
-MOST_CUSTOMERS, BUCKETS = 1_000, 50
-#: Classes that are rarer than this among invoices are put together.
-RARE = 0.02
 #: Bands of amounts.
 BANDS = 3
-#: Customers not yet known are so many classes, each with an effect of its own in every draw.
-NEW_CUSTOMERS = 16
-#: Days before the as-of date whose invoices tell who will be invoiced.
-RECENT = 365
 
 
-@dataclass(frozen=True)
-class OpenInvoices:
-    """Invoices that are unpaid on the as-of date, in the order of ids; arrays of shape (n,).
-
-    Attributes
-    ----------
-    ids : tuple of str
-    customer, opportunity : ndarray of object
-        Their ids, None where not known.
-    code, band, terms : ndarray of int32
-        Class (of :class:`Classes`), amount band and band of terms.
-    issued, due : ndarray of int64
-        Day numbers.
-    amount : ndarray
-        Planning currency; credit notes are negative.
-    currency : ndarray of object
-        As invoiced; None where not known.
-    """
-
-    ids: tuple[str, ...]
-    customer: NDArray[np.object_]
-    opportunity: NDArray[np.object_]
-    code: Codes
-    band: Codes
-    terms: Codes
-    issued: Ints
-    due: Ints
-    amount: Floats
-    currency: NDArray[np.object_]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-@dataclass(frozen=True)
-class Classes:
-    """Who pays: combinations of customer and class of invoice that occur, and customers not yet known.
-
-    Attributes
-    ----------
-    names : tuple of str
-    customer : ndarray of int32, shape (classes,)
-        Level of the term ``customer``; -1 for those not yet known.
-    kind : ndarray of int32, shape (classes,)
-        Level of the term ``class``.
-    share : ndarray, shape (classes,)
-        Cumulative shares among the invoices of the last year.
-    """
-
-    names: tuple[str, ...]
-    customer: Codes
-    kind: Codes
-    share: Floats
-
-    def code(self, customer: Sequence[str | None], kind: Sequence[str | None]) -> Codes:
-        """Class of invoices; those of unknown customers are spread over the customers not yet known."""
-        index = {name: k for k, name in enumerate(self.names)}
-        first = len(self.names) - NEW_CUSTOMERS
-        by_customer: dict[str, int] = {}
-        for k, name in enumerate(self.names[:first]):
-            by_customer.setdefault(name.split(" / ")[0], k)
-        out = np.empty(len(customer), dtype=np.int32)
-        for i, (who, how) in enumerate(zip(customer, kind, strict=True)):
-            found = index.get(class_name(who, how), by_customer.get(str(who), -1))
-            out[i] = found if found >= 0 else first + zlib.crc32(str(who).encode()) % NEW_CUSTOMERS
-        return out
-
-
-def class_name(customer: str | None, kind: str | None) -> str:
-    """Name of a class of invoices."""
-    return f"{customer} / {kind}" if kind else str(customer)
+Marks = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -191,48 +120,95 @@ class PaymentData:
         return {self.declaration.name: (self.declaration, self.cells)}
 
 
-def payment_data(history: History, calendar: Calendar, link: Link | None = None) -> PaymentData:
-    """Turn the invoices of a history into a declared model."""
-    link = LINKS["invoice"] if link is None else link
+@dataclass(frozen=True)
+class _Bills:
+    """The invoices of a history in the order of ids; arrays of shape (n,).
+
+    ``stop`` is the day of payment or the as-of date, ``owed`` marks amounts above zero, ``old`` those
+    whose write-off would have come by now.
+    """
+
+    rows: pd.DataFrame
+    start: Ints
+    due: Ints
+    stop: Ints
+    paid: Marks
+    owed: Marks
+    old: Marks
+    as_of: int
+
+    @property
+    def never(self) -> tuple[int, int]:
+        """Never paid, and all that are old enough to tell."""
+        return int((self.old & ~self.paid).sum()), int(self.old.sum())
+
+    @property
+    def amount(self) -> Floats:
+        """Planning currency."""
+        return np.asarray(self.rows["amount"].to_numpy(dtype=float))
+
+    def episodes(self, codes: dict[str, Codes]) -> Episodes:
+        """Invoices from their issue; paid before the issue counts as paid on that day."""
+        end = np.where(self.paid, self.stop, np.minimum(self.stop, self.due + DOUBTFUL))
+        outcome = self.paid.astype(np.int8)
+        every = Episodes(self.start, self.start, np.maximum(end, self.start), outcome, codes, self.due)
+        return every.where(self.owed & ~(self.old & ~self.paid))
+
+
+def _read(history: History, link: Link) -> _Bills:
     rows = history.tables[link.table].sort_values("invoice_id", kind="stable").reset_index(drop=True)
     as_of = int(day_number(history.as_of_date))
-    start, due = day_number(rows[link.start]), day_number(rows[link.due])
-    due = np.maximum(due, start)
+    start = day_number(rows[link.start])
+    due = np.maximum(day_number(rows[link.due]), start)
     paid = rows[link.stop].notna().to_numpy()
-    days = np.where(paid, day_number(rows[link.stop]), as_of)
+    stop = np.where(paid, day_number(rows[link.stop]), as_of)
     owed = rows["amount"].to_numpy(dtype=float) > 0
-    first = int(start.min()) if len(rows) else as_of
-    grid = learned_grid(calendar, first, as_of, days[paid & owed])
-    amount = rows["amount"].to_numpy(dtype=float)
-    edges = _band_edges(amount[owed])
-    terms_edges = _terms_edges((due - start)[owed])
-    kinds = _kinds(rows["class"])
-    levels, customer = _customers(rows["customer_id"], owed)
+    return _Bills(rows, start, due, stop, paid, owed, owed & (due + WRITE_OFF_DAYS <= as_of), as_of)
+
+
+def payment_data(history: History, calendar: Calendar, link: Link | None = None) -> PaymentData:
+    """Turn the invoices of a history into a declared model.
+
+    Parameters
+    ----------
+    link : Link, optional
+        By default the row ``invoice`` of :data:`LINKS`.
+    """
+    link = LINKS["invoice"] if link is None else link
+    bills = _read(history, link)
+    first = int(bills.start.min()) if len(bills.rows) else bills.as_of
+    grid = learned_grid(calendar, first, bills.as_of, bills.stop[bills.paid & bills.owed])
+    kinds = kinds_of(bills.rows["class"])
+    levels, customer = customer_levels(bills.rows["customer_id"], bills.owed)
+    edges = _band_edges(bills.amount[bills.owed])
+    terms = bills.due - bills.start
+    terms_edges = _terms_edges(terms[bills.owed])
     codes = {
         "customer": customer,
         "class": np.searchsorted(np.unique(kinds), kinds).astype(np.int32),
-        "amount": np.searchsorted(edges, amount, side="right").astype(np.int32),
-        "terms": (np.searchsorted(terms_edges, due - start, side="right") - 1).astype(np.int32),
+        "amount": np.searchsorted(edges, bills.amount, side="right").astype(np.int32),
+        "terms": (np.searchsorted(terms_edges, terms, side="right") - 1).astype(np.int32),
     }
-    sizes = {"customer": levels, "class": int(np.unique(kinds).size), "amount": edges.size + 1}
+    sizes = {"customer": levels, "class": max(int(np.unique(kinds).size), 1), "amount": edges.size + 1}
     sizes["terms"] = len(terms_edges)
-    classes = _classes(rows, kinds, codes, owed & (start > as_of - RECENT), as_of)
-    old = owed & (due + WRITE_OFF_DAYS <= as_of)
-    found = _episodes(start, due, days, paid, codes, as_of).where(owed & ~(old & ~paid))
-    declaration, cells, phases, months, quarters = _model(found, grid, sizes, link.causes[0])
+    classes = classes_of(bills.rows, kinds, codes, bills.owed & (bills.start > bills.as_of - RECENT))
+    declaration, cells, phases, months, quarters = _model(bills.episodes(codes), grid, sizes, link.causes[0])
+    opened = open_invoices(bills.rows, kinds, codes, classes, bills.paid, bills.start, bills.due)
     return PaymentData(
-        declaration, cells, grid, phases, terms_edges, edges, levels, months, quarters, classes,
-        _open(rows, kinds, codes, classes, paid, start, due), (int((old & ~paid).sum()), int(old.sum())),
-        _notes(rows, declaration, paid & owed, days, start, (int((old & ~paid).sum()), int(old.sum()))),
-    )  # fmt: skip
-
-
-def _episodes(
-    start: Ints, due: Ints, days: Ints, paid: NDArray[np.bool_], codes: dict[str, Codes], as_of: int
-) -> Episodes:
-    """Invoices from their issue; paid before the issue counts as paid on that day."""
-    stop = np.where(paid, np.maximum(days, start), np.minimum(as_of, due + DOUBTFUL))
-    return Episodes(start, start, np.maximum(stop, start), paid.astype(np.int8), codes, due)
+        declaration,
+        cells,
+        grid,
+        phases,
+        terms_edges,
+        edges,
+        levels,
+        months,
+        quarters,
+        classes,
+        opened,
+        bills.never,
+        _notes(bills, declaration is not None),
+    )
 
 
 def _model(
@@ -315,107 +291,16 @@ def _terms_edges(terms: Ints) -> tuple[int, ...]:
     return tuple(kept)
 
 
-def _kinds(values: pd.Series) -> NDArray[np.object_]:
-    """Class of every invoice, rare ones and blanks together under an empty name."""
-    filled = values.fillna("").astype(str).to_numpy(dtype=object)
-    names, count = np.unique(filled, return_counts=True)
-    rare = set(names[count < max(RARE * filled.size, FEWEST)])
-    return np.array(["" if x in rare else x for x in filled], dtype=object)
-
-
-def _customers(ids: pd.Series, owed: NDArray[np.bool_]) -> tuple[int, Codes]:
-    """Levels of customers: the most frequent one each, the others and blanks in buckets."""
-    names = ids.fillna("").astype(str).to_numpy(dtype=object)
-    seen, count = np.unique(names[owed & (names != "")].astype(str), return_counts=True)
-    order = np.lexsort([seen, -count])[:MOST_CUSTOMERS]
-    own = {str(name): k for k, name in enumerate(sorted(seen[order]))}
-    rest = [n for n in names if n not in own]
-    buckets = min(BUCKETS, len(rest))
-    code = [own[n] if n in own else len(own) + zlib.crc32(n.encode()) % max(buckets, 1) for n in names]
-    return max(len(own) + buckets, 1), np.asarray(code, dtype=np.int32)
-
-
-def _classes(
-    rows: pd.DataFrame,
-    kinds: NDArray[np.object_],
-    codes: dict[str, Codes],
-    recent: NDArray[np.bool_],
-    as_of: int,
-) -> Classes:
-    """Classes of invoices with their shares in the last year, first invoices counted as new customers."""
-    who = rows["customer_id"].to_numpy(dtype=object)
-    named = pd.notna(who)
-    names = np.array([class_name(w, k) for w, k in zip(who, kinds, strict=True)], dtype=object)
-    table = pd.DataFrame({"name": names, "customer": codes["customer"], "kind": codes["class"]})[named]
-    table = table.drop_duplicates("name").sort_values("name", kind="stable")
-    started = day_number(rows["issued_on"])
-    first = pd.Series(started).groupby(pd.Series(who)).transform("min").to_numpy() if len(rows) else started
-    fresh = recent & (~named | (started == first))
-    known = pd.Series(names[recent & ~fresh]).value_counts().reindex(table["name"]).fillna(0.0)
-    new = _spread_kinds(codes["class"][recent] if recent.any() else codes["class"])
-    count = np.concatenate([known.to_numpy(dtype=float), np.full(NEW_CUSTOMERS, fresh.sum() / NEW_CUSTOMERS)])
-    if count.sum() == 0:
-        count[-NEW_CUSTOMERS:] = 1.0
-    return Classes(
-        (*(str(n) for n in table["name"]), *(f"new~{k + 1}" for k in range(NEW_CUSTOMERS))),
-        np.concatenate([table["customer"], np.full(NEW_CUSTOMERS, -1)]).astype(np.int32),
-        np.concatenate([table["kind"], new]).astype(np.int32),
-        np.cumsum(count) / count.sum(),
-    )
-
-
-def _spread_kinds(kind: Codes) -> Codes:
-    """Classes of invoices for the customers not yet known, in their shares."""
-    if not kind.size:
-        return np.zeros(NEW_CUSTOMERS, dtype=np.int32)
-    at = (np.arange(NEW_CUSTOMERS) + 0.5) / NEW_CUSTOMERS
-    return np.sort(kind)[(at * kind.size).astype(int)]
-
-
-def _open(
-    rows: pd.DataFrame,
-    kinds: NDArray[np.object_],
-    codes: dict[str, Codes],
-    classes: Classes,
-    paid: NDArray[np.bool_],
-    start: Ints,
-    due: Ints,
-) -> OpenInvoices:
-    going = np.flatnonzero(~paid)
-    left = rows.iloc[going]
-    who = [None if pd.isna(c) else str(c) for c in left["customer_id"]]
-    # an invoice without a customer stands for one of its own
-    stand_in = [c if c is not None else f"invoice {i}" for c, i in zip(who, left["invoice_id"], strict=True)]
-    return OpenInvoices(
-        tuple(str(i) for i in left["invoice_id"]),
-        np.array(who, dtype=object),
-        left["opportunity_id"].to_numpy(dtype=object),
-        classes.code(stand_in, list(kinds[going])),
-        codes["amount"][going],
-        codes["terms"][going],
-        start[going],
-        due[going],
-        left["amount"].to_numpy(dtype=float),
-        left["currency"].to_numpy(dtype=object),
-    )
-
-
-def _notes(
-    rows: pd.DataFrame,
-    declaration: Declaration | None,
-    paid: NDArray[np.bool_],
-    days: Ints,
-    start: Ints,
-    never: tuple[int, int],
-) -> tuple[str, ...]:
-    if not len(rows):
+def _notes(bills: _Bills, modelled: bool) -> tuple[str, ...]:
+    paid, (unpaid, told) = bills.paid & bills.owed, bills.never
+    if not len(bills.rows):
         return ()
-    if declaration is None:
-        return (f"Only {len(rows)} invoices, {paid.sum()} paid: too few to learn when customers pay.",)
-    wait = np.median((days - start)[paid])
-    told = (
-        f"{never[0]:,} of {never[1]:,} that are {WRITE_OFF_DAYS} days past due were never paid"
-        if never[1]
+    if not modelled:
+        return (f"{len(bills.rows)} invoices, {paid.sum()} paid: too few to learn when customers pay.",)
+    wait = np.median((bills.stop - bills.start)[paid])
+    bad = (
+        f"{unpaid:,} of {told:,} that are {WRITE_OFF_DAYS} days past due were never paid"
+        if told
         else f"none is {WRITE_OFF_DAYS} days past due yet, so that bad debt is a stated prior (0.5 %)"
     )
-    return (f"Invoices: half of the paid ones within {wait:.0f} days of issue; {told}.",)
+    return (f"Invoices: half of the paid ones within {wait:.0f} days of issue; {bad}.",)

@@ -44,11 +44,11 @@ def dso_receipts(bills: Bills, day: int, rows: Ints) -> Floats:
     known = bills.issued <= day
     opening = bills.amount[known & (bills.paid > day)].sum()
     ratio = opening / max(_billed(bills, day - DSO_DAYS, day), 1e-9)
-    ends = day + 7 * np.arange(WEEKS + 1)
+    ends = [day + 7 * w for w in range(WEEKS + 1)]
     owed = np.array([ratio * _billed(bills, end - DSO_DAYS, end) for end in ends])
     owed[0] = opening
-    billed = np.array([_billed(bills, int(end) - 7, int(end)) for end in ends[1:]])
-    return np.maximum(owed[:-1] + billed - owed[1:], 0.0)
+    billed = np.array([_billed(bills, end - 7, end) for end in ends[1:]])
+    return np.asarray(np.maximum(owed[:-1] + billed - owed[1:], 0.0))
 
 
 def _billed(bills: Bills, after: int, until: int) -> float:
