@@ -7,7 +7,6 @@ are emptied by the cut (:mod:`quotacast.models.history.snapshot`), so that the i
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from quotacast.models.history.ledger import Cleaning
@@ -45,11 +44,7 @@ def dates(work: Cleaning) -> None:
 
 
 def amounts(work: Cleaning) -> None:
-    """Credit notes and invoices over nothing; an infinite amount is no amount."""
-    amount = work["invoices"]["amount"]
-    meaning = "The amount is not a number that can be paid."
-    endless = np.isinf(amount.to_numpy("float64"))
-    work.reject("infinite amount", "invoices", endless, "amount is infinite", meaning)
+    """Credit notes and invoices over nothing."""
     amount = work["invoices"]["amount"]
     meaning = "Credit notes: they lower what is owed; nobody waits for their payment."
     work.report("credit notes", "invoices", (amount < 0).to_numpy(), "kept", meaning)
