@@ -118,6 +118,14 @@ COMMANDS: tuple[Command, ...] = (
         (Option("--lift", "Price the top quarter's rate for the others; or evenness.", metavar="WHAT"),),
     ),
     Command(
+        "cash",
+        "Forecast the account: thirteen weeks line by line, then months, and the odds of falling below the floor.\n"
+        "Example: quotacast cash demo/plan.toml --out cash.xlsx",
+        "cash:cash_answer",
+        "cash_view:cash_text",
+        picks=("quantiles",),
+    ),
+    Command(
         "capacity",
         "Tell how many hours signed and expected deals take to deliver, and how many people that needs.\n"
         "Example: quotacast capacity demo/plan.toml --by quarter",

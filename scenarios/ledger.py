@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,11 +12,11 @@ from quotacast.engine.finance.entries import MEASURES, Wins
 from quotacast.engine.finance.ledger import Ledger, months_back
 from quotacast.engine.finance.schedule import Ints, Terms
 from quotacast.engine.paths import Paths
-from quotacast.engine.payments import Payments, assumed
+from quotacast.engine.payments import Payments, payments_of
 from quotacast.engine.selling import past_costs
 from quotacast.engine.steps import Steps
 from quotacast.errors import PlanError
-from quotacast.models.invoices import WRITE_OFF_DAYS, open_invoices
+from quotacast.models.invoices import WRITE_OFF_DAYS
 from quotacast.models.periods import Period
 from quotacast.models.timegrid import day_number
 from quotacast.scenarios.plan import Plan
@@ -42,20 +41,18 @@ def check_money(plan: Plan) -> None:
 
 def terms_of(plan: Plan) -> Terms:
     """Terms of deals; at close, due in thirty days, where the plan states none."""
-    stated, delivery = plan.terms, plan.capacity
+    stated = plan.terms
     if stated is None:
         return Terms()
-    terms = Terms(
+    delivery = plan.capacity
+    return Terms(
         stated.bill,
         tuple((part.share, part.after_days) for part in stated.milestone),
         stated.recognise,
         stated.due_days,
         stated.renewal or 0.0,
-    )
-    return (
-        terms
-        if delivery is None
-        else replace(terms, start_lag=delivery.start_lag, duration=delivery.duration)
+        0 if delivery is None else delivery.start_lag,
+        0 if delivery is None else delivery.duration,
     )
 
 
@@ -97,7 +94,7 @@ def ledger_of(run: Run) -> Ledger:
         days=days,
         terms=terms_of(run.plan),
         account=account,
-        payments=payments_of(run, days),
+        payments=_payments(run),
         costs=run.costs,
         payroll=_payroll(run, paths, days.months(months_back(account))),
         quotas=_rep_quotas(run),
@@ -107,14 +104,14 @@ def ledger_of(run: Run) -> Ledger:
     )
 
 
-def payments_of(run: Run, days: Days) -> Payments:
+def _payments(run: Run) -> Payments:
     """How invoices are paid: learned from the data, or assumed."""
-    grid = replace(run.funnel.prepared.grid, first=days.first, last=days.first + days.days - 1, cuts=())
-    stated = None if run.plan.terms is None else run.plan.terms.write_off_days
-    beyond = WRITE_OFF_DAYS
-    if run.plan.terms is not None and stated is not None:
-        beyond = max(stated - run.plan.terms.due_days, 1)
-    return assumed(grid, open_invoices(run.history), 500, run.plan.seed, beyond)
+    terms, beyond = run.plan.terms, WRITE_OFF_DAYS
+    if terms is not None and terms.write_off_days is not None:
+        beyond = max(terms.write_off_days - terms.due_days, 1)
+    learned = run.funnel.posteriors.get("paid")
+    last = run.plan.horizon_period.last
+    return payments_of(run.funnel.prepared.payments, learned, last, run.plan.seed, write_off_days=beyond)
 
 
 def _daily(run: Run) -> tuple[Period, ...]:

@@ -7,7 +7,7 @@ by now goes out on the first day to come.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -270,12 +270,6 @@ def revaluation(opened: OpenInvoices, history: History) -> Floats:
         codes, then, history.rates, history.currency
     )
     return np.where(np.isfinite(ratio), ratio, 1.0)
-
-
-def customer_codes(customers: np.ndarray, classes: Sequence[str]) -> Ints:
-    """Class of payment of each customer, -1 where there is none of its own."""
-    index: Mapping[str, int] = {name.partition(" / ")[0]: i for i, name in enumerate(classes)}
-    return np.array([index.get(str(c), -1) if c is not None else -1 for c in customers], dtype=np.int64)
 
 
 def _cents(money: Floats) -> Ints:

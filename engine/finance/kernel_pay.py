@@ -66,7 +66,7 @@ def spells_of(payments: Payments, issued: Any, due: Any) -> dict[str, Any]:
     fixed = payments.fixed()
     hazard = fixed.pop("hazard")
     place, spell, span = _spells(issued, due, payments.write_off_days, **fixed)
-    share = payments.class_share
+    share = payments.classes.share
     return {
         "factor": payments.factor,
         "class_share": share,
@@ -84,30 +84,27 @@ def spells_of(payments: Payments, issued: Any, due: Any) -> dict[str, Any]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _spells(issued, due, write_off_days, cumulative, month_of_day, month_end, phase_edges, age_edges):
+def _spells(issued, due, write_off_days, cumulative, month_of_day, month_end, phase_edges, terms_edges):
     """Spells of every invoice until it is written off or the days end."""
-    days, ages, phases = month_of_day.shape[0], age_edges.shape[0], phase_edges.shape[0]
-    most = issued.shape[0] * (ages + phases + month_of_day[-1] + 1)
+    days, phases = month_of_day.shape[0], phase_edges.shape[0]
+    most = issued.shape[0] * (phases + month_of_day[-1] + 1)
     spell, span = np.empty((4, most), dtype=np.int64), np.empty((2, most))
     place, n = np.zeros(issued.shape[0] + 1, dtype=np.int64), 0
     for i in range(issued.shape[0]):
         end, day = min(days, due[i] + write_off_days), max(issued[i], 0)
-        age = phase = 0
+        phase = 0
+        terms = max(np.searchsorted(terms_edges, due[i] - issued[i], side="right") - 1, 0)
         while day < end:
-            while age + 1 < ages and age_edges[age + 1] <= day - issued[i]:
-                age += 1
             while phase + 1 < phases and phase_edges[phase + 1] <= day - due[i]:
                 phase += 1
             stop = min(end, month_end[day])
-            if age + 1 < ages:
-                stop = min(stop, issued[i] + age_edges[age + 1])
             if phase + 1 < phases:
                 stop = min(stop, due[i] + phase_edges[phase + 1])
             at = cumulative[day]
             if day == issued[i]:  # issued in the middle of its first day, on average
                 at += 0.5 * (cumulative[day + 1] - at)
             spell[0, n], spell[1, n] = day, stop
-            spell[2, n], spell[3, n] = age * phases + phase, month_of_day[day]
+            spell[2, n], spell[3, n] = terms * phases + phase, month_of_day[day]
             span[0, n], span[1, n] = at, cumulative[stop] - at
             n += 1
             day = stop

@@ -17,7 +17,6 @@ from quotacast.engine.finance.contracted import (
     Receivables,
     Signed,
     coming_invoices,
-    customer_codes,
     months_ending,
     receivables,
     revaluation,
@@ -174,7 +173,8 @@ class Ledger:
     @cached_property
     def billing(self) -> Billing:
         """Arrays of the invoicing clock."""
-        coming, codes = self.coming, customer_codes(self.signed.customer, self.payments.classes)
+        coming, customers = self.coming, self.signed.customer[self.coming.deal]
+        codes = self.payments.classes.code(list(customers), [None] * coming.deal.size)
         names = [f"{self.signed.ids[d]} {n}" for n, d in enumerate(coming.deal)]
         return Billing(
             self.schedules.parts,
@@ -182,7 +182,7 @@ class Ledger:
             self.schedules.share,
             coming.day,
             coming.cents,
-            codes[coming.deal],
+            codes.astype(np.int64),
             keys(self.seed, "invoice to come", names),
         )
 
