@@ -119,7 +119,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "cash",
-        "Forecast the account: thirteen weeks line by line, then months, and the odds of falling below the floor.\n"
+        "Forecast cash: thirteen weeks line by line, then months, with the odds of falling below the floor.\n"
         "Example: quotacast cash demo/plan.toml --out cash.xlsx",
         "cash:cash_answer",
         "cash_view:cash_text",

@@ -15,7 +15,7 @@ import pandas as pd
 
 from quotacast.engine.answer import Answer, Field
 from quotacast.engine.answers.quantiles import DEFAULT_QUANTILES, quantile_fields, quantiles
-from quotacast.engine.finance.kernel_close import LINES, PAYMENTS, RECEIPTS
+from quotacast.engine.finance.kernel_close import LINES, PAYMENTS
 from quotacast.engine.finance.ledger import CashPaths
 from quotacast.engine.reports.words import money
 from quotacast.models.periods import Period
@@ -100,8 +100,7 @@ def _lines(paths: CashPaths, s: int, floor: float | None, percents: Sequence[flo
     net = flows.sum(axis=1)
     below = None if floor is None else float((paths.low[:, s] < round(100 * floor)).mean())
     values = [("opening", "mixed", closing - net)]
-    for name in RECEIPTS + PAYMENTS:
-        values.append((LINE_NAMES.get(name, name), CERTAINTY[name], flows[:, LINES.index(name)]))
+    values += [(LINE_NAMES.get(name, name), CERTAINTY[name], flows[:, i]) for i, name in enumerate(LINES)]
     values += [("net", "mixed", net), ("closing", "mixed", closing)]
     return [
         {

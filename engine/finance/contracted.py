@@ -131,8 +131,9 @@ def _due_so_far(deals: Signed, terms: Terms, today: int) -> Ints:
     """Cents that the terms put up to a day."""
     out = np.zeros(deals.close.size, dtype=np.int64)
     for months, which in deals.by_term():
+        parts = terms.parts(months)
         passed = (terms.invoiced(deals.close[which], months) <= today).sum(axis=1)
-        out[which] = rounded(deals.cents[which], terms.parts(months)[passed])
+        out[which] = rounded(deals.cents[which], parts[passed], parts[-1])
     return out
 
 
@@ -154,7 +155,7 @@ def coming_invoices(deals: Signed, terms: Terms, lags: Ints, today: int, days: i
     day, cents, deal, forgotten = [], [], [], []
     for months, which in deals.by_term():
         planned, share = terms.invoiced(deals.close[which], months), terms.parts(months)
-        upto = rounded(deals.cents[which][:, None], share[None, :])
+        upto = rounded(deals.cents[which][:, None], share[None, :], share[-1])
         sent = deals.invoiced[which][:, None]
         left = np.maximum(upto[:, 1:], sent) - np.maximum(upto[:, :-1], sent)
         never = (sent == 0).ravel() if deals.by_invoice else np.zeros(which.size, dtype=bool)

@@ -8,7 +8,6 @@ for its random numbers, so that one clock can be turned while the others stand s
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numba
@@ -126,12 +125,13 @@ def bill(n_deals, deals, streams, billing, invoices, owners, keys, first):
     for i in range(n_deals):
         first[i] = n
         day, cents, term = deals[0, i], deals[1, i], deals[4, i]
-        before = 0
-        for k in range(billing.parts[term]):
+        before, parts = 0, billing.parts[term]
+        whole = billing.share[term, parts]
+        for k in range(parts):
             issued = billing.invoiced[term, day, k] + deals[5, i]
             if issued >= days:
                 break
-            total = math.floor(cents * billing.share[term, k + 1] + 0.5)
+            total = (2 * cents * billing.share[term, k + 1] + whole) // (2 * whole)
             part = total - before
             before = total
             if part == 0:

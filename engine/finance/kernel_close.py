@@ -71,7 +71,7 @@ def earned_by(cents, begin, end, day):
         return 0
     if day >= end:
         return cents
-    return math.floor(cents * ((day - begin) / (end - begin)) + 0.5)
+    return (2 * cents * (day - begin) + end - begin) // (2 * (end - begin))
 
 
 @numba.njit(cache=True, nogil=True)

@@ -6,8 +6,9 @@ exchange). The share of a clock is the total effect ::
 
     T = E[Var(cash | the other two)] / Var(cash) = E[(cash - cash')^2] / (2 Var(cash))
 
-with cash' of a future that differs by that clock alone (Jansen 1999, doi:10.1016/S0010-4655(98)00154-4): what would vanish on average if that clock were known as
-well as the others. Where clocks act together the shares add up to more than one.
+with cash' of a future that differs by that clock alone (Jansen 1999, doi:10.1016/S0010-4655(98)00154-4): what
+would vanish on average if that clock were known as well as the others. Where clocks act together the shares
+add up to more than one.
 """
 
 from __future__ import annotations

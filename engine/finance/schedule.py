@@ -3,7 +3,7 @@
 A deal's amount is what it brings over its whole term, without value-added tax. Parts are shares of it, and
 every sum is rounded cumulatively ::
 
-    cents invoiced up to part k = floor(amount x share[k] + 1/2),      share[last] = 1
+    cents invoiced up to part k = floor(amount x share[k] / whole + 1/2),      share[last] = whole
 
 so the parts add up to the amount to the cent, and so does the revenue, earned by day ::
 
@@ -20,12 +20,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quotacast.models.terms import Floats
-
 Ints = NDArray[np.int64]
 
 #: Months between invoices that are sent in advance.
 EVERY = {"monthly": 1, "quarterly": 3, "yearly": 12}
+#: Milestones are parts of so many.
+MILLION = 1_000_000
 #: Months that a deal runs where neither plan nor data say so.
 DEFAULT_MONTHS = 12
 
@@ -55,13 +55,13 @@ class Terms:
     start_lag: int = 0
     duration: int = 30
 
-    def parts(self, months: int) -> Floats:
-        """Cumulative shares of a deal's amount that are invoiced, shape (parts + 1,), from 0 to 1."""
+    def parts(self, months: int) -> Ints:
+        """Cumulative shares of a deal's amount that are invoiced, shape (parts + 1,), from 0 to the whole."""
         if self.bill == "milestones":
-            shares = np.cumsum([share for share, _ in self._in_order()])
-            return np.append(0.0, np.append(shares[:-1], 1.0))
+            shares = np.rint(np.cumsum([share for share, _ in self._in_order()]) * MILLION).astype(np.int64)
+            return np.concatenate([[0], shares[:-1], [MILLION]])
         step = EVERY.get(self.bill, months)
-        return np.append(np.arange(0, months, step) / months, 1.0)
+        return np.append(np.arange(0, months, step, dtype=np.int64), months)
 
     def invoiced(self, close: Ints, months: int) -> Ints:
         """Days of a deal's invoices, shape (deals, parts), without the time it takes to write them."""
@@ -100,16 +100,16 @@ def add_months(days: Ints, months: int) -> Ints:
     return np.asarray(first + np.minimum(of_month, length - 1))
 
 
-def rounded(cents: Ints, share: Floats) -> Ints:
+def rounded(cents: Ints, share: Ints, whole: Ints | int) -> Ints:
     """Cents of a share, rounded half up as the compiled loops do."""
-    return np.asarray(np.floor(cents * share + 0.5), dtype=np.int64)
+    return np.asarray((2 * cents * share + whole) // (2 * whole), dtype=np.int64)
 
 
 def earned_before(cents: Ints, begin: Ints, end: Ints, day: Ints | int) -> Ints:
     """Cents earned before a day (see the module); arguments are broadcast."""
     span = np.maximum(end - begin, 1)
-    share = np.where(end > begin, np.clip((day - begin) / span, 0.0, 1.0), day > begin)
-    return rounded(cents, share)
+    gone = np.where(end > begin, np.clip(day - begin, 0, span), (day > begin) * span)
+    return rounded(cents, gone, span)
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,8 @@ class Schedules:
     parts : ndarray of int64, shape (T,)
         Number of invoices.
     invoiced : ndarray of int32, shape (T, D, K)
-    share : ndarray, shape (T, K + 1)
+    share : ndarray of int64, shape (T, K + 1)
+        Cumulative, up to the whole.
     ends : ndarray of int32, shape (T, D)
         Day on which the term ends, where a renewal begins.
     begin, end : ndarray of int32, shape (T, D)
@@ -135,7 +136,7 @@ class Schedules:
     months: tuple[int, ...]
     parts: Ints
     invoiced: NDArray[np.int32]
-    share: Floats
+    share: Ints
     ends: NDArray[np.int32]
     begin: NDArray[np.int32]
     end: NDArray[np.int32]
@@ -146,7 +147,7 @@ class Schedules:
         close = np.arange(first, first + days, dtype=np.int64)
         shares = [terms.parts(m) for m in months]
         most = max(share.size for share in shares)
-        share = np.stack([np.pad(s, (0, most - s.size), constant_values=1.0) for s in shares])
+        share = np.stack([np.pad(s, (0, most - s.size), mode="edge") for s in shares])
         found = [terms.invoiced(close, m) - first for m in months]
         wide = [np.pad(f, ((0, 0), (0, most - 1 - f.shape[1])), mode="edge") for f in found]
         earned = [terms.earned(close, m) for m in months]
