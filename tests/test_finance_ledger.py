@@ -47,7 +47,7 @@ def tables(rng: np.random.Generator, linked: bool = True) -> dict[str, Any]:
     """Won deals of two years and their invoices, some open, some in dollars, with credit notes."""
     deals, bills = [], []
     for i in range(60):
-        closed = AS_OF - timedelta(days=int(rng.integers(0, 700)))
+        closed = AS_OF - timedelta(days=int(700 * rng.random() ** 2))
         amount = round(float(rng.lognormal(8, 1)), 2)
         deals.append(
             {
@@ -250,7 +250,7 @@ def test_exchange_moves_only_foreign_invoices_and_not_their_mean(make_history: M
     still = cash_paths(ledger, spans())
     moved = cash_paths(replace(ledger, account=Account(volatility=0.4)), spans())
     gained = moved.check[:, 4]
-    assert still.check[:, 4].any() == False  # noqa: E712  an array's scalar
+    assert not still.check[:, 4].any()
     assert abs(gained.mean()) < 4 * gained.std() / np.sqrt(draws)
     foreign = int(ledger.open.cents[ledger.paying.currency >= 0].sum())
     assert 0.02 * foreign < gained.std() < 0.4 * foreign
@@ -299,8 +299,8 @@ def test_payments_of_the_plan(make_history: Make) -> None:
         booked = sum(sold[rep, before] for rep in REPS)
         assert paths.lines[7, s, LINES.index("tax")] == pytest.approx(-0.1 * booked, abs=2)
     rent = paths.lines[0, months, LINES.index("supplier")]
-    # the last days of Jan and Feb 2027 fall on Sundays: those rents leave on the first of the next month
-    assert rent.tolist() == [-100_000, -100_000, 0, -100_000, -200_000, -100_000, 0, -200_000]
+    # 31 Dec is free in Sweden, 31 Jan and 28 Feb 2027 are Sundays: those rents leave in the next month
+    assert (rent // -100_000).tolist() == [1, 0, 1, 1, 2, 1, 1, 1]
 
 
 def test_shares_of_the_clocks(make_history: Make) -> None:
