@@ -54,11 +54,11 @@ def cash_spans(run: Run) -> tuple[Period, ...]:
     return tuple(replace(p, first=max(p.first, tomorrow), last=min(p.last, last)) for p in (*weeks, *months))
 
 
-def ledger_notes(run: Run, ledger: Ledger) -> tuple[str, ...]:
-    """What the ledger assumes, as far as it matters here."""
+def ledger_notes(run: Run, ledger: Ledger, paid: bool = True) -> tuple[str, ...]:
+    """What the ledger assumes; with ``paid`` also what concerns payments."""
     plan, signed = run.plan, ledger.signed
-    notes = list(ledger.payments.notes)
-    if plan.cash is None or plan.cash.opening is None:
+    notes = list(ledger.payments.notes) if paid else []
+    if paid and (plan.cash is None or plan.cash.opening is None):
         notes.append(
             "The plan has no cash.opening: cash is relative to the as-of date, and no floor is judged."
         )
@@ -78,14 +78,12 @@ def ledger_notes(run: Run, ledger: Ledger) -> tuple[str, ...]:
             f"{ledger.coming.forgotten.size} won deals should have been invoiced half a year ago and "
             f"were not in full ({worth:,.0f} {run.history.currency}): they are left out."
         )
-    return (*notes, *_assumed(run, ledger))
+    return (*notes, *_assumed(run, ledger, paid))
 
 
-def _assumed(run: Run, ledger: Ledger) -> list[str]:
+def _assumed(run: Run, ledger: Ledger, paid: bool) -> list[str]:
     notes = []
-    if ledger.account.floor and run.plan.cash is not None and run.plan.cash.opening is None:
-        notes.append("cash.floor is of no use without cash.opening.")
-    if ledger.costs is not None and ledger.costs.accelerator != 1.0 and not ledger.quotas:
+    if paid and ledger.costs is not None and ledger.costs.accelerator != 1.0 and not ledger.quotas:
         notes.append("No rep has a quota on bookings: the commission's accelerator never applies.")
     types = run.history.opportunities["type"]
     if ledger.terms.renewal > 0 and (types == "renewal").any():

@@ -126,6 +126,14 @@ COMMANDS: tuple[Command, ...] = (
         picks=("quantiles",),
     ),
     Command(
+        "revenue",
+        "Forecast bookings, billings, recognised revenue, gross margin, backlog and deferred revenue.\n"
+        "Example: quotacast revenue demo/plan.toml --by quarter",
+        "revenue:revenue_answer",
+        "revenue:revenue_text",
+        picks=("metric", "by", "quantiles"),
+    ),
+    Command(
         "capacity",
         "Tell how many hours signed and expected deals take to deliver, and how many people that needs.\n"
         "Example: quotacast capacity demo/plan.toml --by quarter",

@@ -16,7 +16,7 @@ from quotacast.engine.payments import Payments, payments_of
 from quotacast.engine.selling import past_costs
 from quotacast.engine.steps import Steps
 from quotacast.errors import PlanError
-from quotacast.models.invoices import WRITE_OFF_DAYS
+from quotacast.models.invoices import WRITE_OFF_DAYS, payment_data
 from quotacast.models.periods import Period
 from quotacast.models.timegrid import day_number
 from quotacast.scenarios.plan import Plan
@@ -111,7 +111,8 @@ def _payments(run: Run) -> Payments:
         beyond = max(terms.write_off_days - terms.due_days, 1)
     learned = run.funnel.posteriors.get("paid")
     last = run.plan.horizon_period.last
-    return payments_of(run.funnel.prepared.payments, learned, last, run.plan.seed, write_off_days=beyond)
+    known = run.funnel.prepared.payments or payment_data(run.history, run.plan.calendar)
+    return payments_of(known, learned, last, run.plan.seed, write_off_days=beyond)
 
 
 def _daily(run: Run) -> tuple[Period, ...]:

@@ -12,13 +12,16 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from quotacast.engine.columns import columns_of
 from quotacast.engine.finance.account import Account, Days, Out, Variable
 from quotacast.engine.finance.entries import Wins
-from quotacast.engine.finance.kernel_close import LINES
+from quotacast.engine.finance.kernel import KINDS
+from quotacast.engine.finance.kernel_close import LINES, MEASURES
 from quotacast.engine.finance.ledger import CashPaths, Ledger, cash_paths, months_back
+from quotacast.engine.finance.revenue import RevenuePaths, revenue_paths
 from quotacast.engine.finance.risk import shares
 from quotacast.engine.finance.schedule import Terms
 from quotacast.engine.payments import payments_of
@@ -315,3 +318,78 @@ def test_shares_of_the_clocks(make_history: Make) -> None:
     found = shares(alone, cash_paths(alone, spans()))
     assert found["payment"][-1] == pytest.approx(1.0, abs=0.15)
     assert found["signing"][-1] < 0.3  # the term of a deal is part of signing
+
+
+def months_of() -> tuple[Period, ...]:
+    return Calendar().periods("month", date(2026, 10, 1), HORIZON)
+
+
+def _of(paths: RevenuePaths, name: str) -> np.ndarray:
+    """A measure with everything after the as-of date, shape (futures, months)."""
+    at = MEASURES.index(name)
+    return np.asarray(paths.signed[at] + paths.paths[:, at].sum(axis=1))
+
+
+def test_billings_are_revenue_and_the_change_of_contract_balances(
+    case: tuple[Ledger, dict[str, np.ndarray]],
+) -> None:
+    paths = revenue_paths(case[0], months_of())
+    _, deferred, unbilled = (int(x) for x in paths.opening)
+    balance = _of(paths, "deferred") - _of(paths, "unbilled")
+    balance[:, 0] = deferred - unbilled  # October has passed: its end is not among the futures
+    change = np.diff(balance, axis=1, prepend=deferred - unbilled)
+    np.testing.assert_array_equal(_of(paths, "billings"), _of(paths, "revenue") + change)
+    backlog = _of(paths, "backlog")
+    backlog[:, 0] = int(paths.opening[0])
+    moved = np.diff(backlog, axis=1, prepend=int(paths.opening[0]))
+    np.testing.assert_array_equal(_of(paths, "bookings") - _of(paths, "revenue"), moved)
+    assert (_of(paths, "revenue")[:, 1:] != 0).mean() > 0.9
+
+
+def test_revenue_of_a_future_equals_a_slow_ledger(
+    case: tuple[Ledger, dict[str, np.ndarray]], oracle: ModuleType
+) -> None:
+    ledger, dense = case
+    paths, slow, months = revenue_paths(ledger, months_of()), oracle.SlowLedger(ledger, dense), months_of()
+    for d in (0, DRAWS - 1):
+        wanted = np.zeros((len(MEASURES), len(KINDS), len(months)), dtype=np.int64)
+        for deal in slow.deals(d):
+            k = KINDS.index(deal.kind)
+            for m, month in enumerate(months):
+                after = month.last + timedelta(days=1)
+                if month.first <= deal.day <= month.last:
+                    wanted[0, k, m] += deal.cents
+                if after <= deal.day:
+                    continue
+                sent = [cents for _, day, cents in slow.instalments(deal) if day < after]
+                now = [cents for _, day, cents in slow.instalments(deal) if month.first <= day < after]
+                earned, was = (slow.earned(deal, day, deal.cents) for day in (after, month.first))
+                margin, had = (slow.earned(deal, day, deal.margin) for day in (after, month.first))
+                wanted[1:, k, m] += [
+                    sum(now), earned - was, margin - had, deal.cents - earned,
+                    max(sum(sent) - earned, 0), max(earned - sum(sent), 0),
+                ]  # fmt: skip
+        np.testing.assert_array_equal(paths.paths[d], wanted)
+
+
+def test_the_past_is_told_as_it_was(make_history: Make) -> None:
+    """Actual bookings, billings and revenue of October and of November so far, deal by deal."""
+    ledger, _ = make_ledger(
+        make_history, Terms("yearly", recognise="straight_line"), Account(vat=0.25), 12, 9
+    )
+    paths, deals = revenue_paths(ledger, months_of()), ledger.history.opportunities
+    for m, (first, last) in enumerate(((date(2026, 10, 1), date(2026, 10, 31)), (date(2026, 11, 1), AS_OF))):
+        inside = deals["closed_on"].dt.date.between(first, last)
+        assert paths.done[0, m] == round(100 * deals.loc[inside, "amount"]).astype(int).sum()
+        bills = ledger.history.invoices
+        issued = bills[bills["issued_on"].dt.date.between(first, last)]
+        assert paths.done[1, m] == pytest.approx(80 * issued["amount"].sum(), abs=len(issued))
+        total = 0.0
+        for closed, months, amount in zip(
+            deals["closed_on"], deals["term_months"], deals["amount"], strict=True
+        ):
+            ends = closed + pd.DateOffset(months=int(months) if months == months else 12)
+            low, high = max(pd.Timestamp(first), closed), min(pd.Timestamp(last) + pd.Timedelta(days=1), ends)
+            total += max((high - low).days, 0) / (ends - closed).days * amount * 100
+        assert paths.done[2, m] == pytest.approx(total, abs=len(deals))
+        assert total > 1e5

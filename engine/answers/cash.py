@@ -78,8 +78,8 @@ def cash(
     """
     rows: list[dict[str, Any]] = []
     for s, span in enumerate(paths.spans):
-        head = {"scope": "company", "scope_id": "", "kind": span.kind, "period": span.label}
-        head |= {"first": span.first, "last": span.last}
+        head: dict[str, Any] = {"scope": "company", "scope_id": "", "kind": span.kind}
+        head |= {"period": span.label, "first": span.first, "last": span.last}
         rows += [head | row for row in _lines(paths, s, floor, percents)]
     fields = (*FIELDS, *quantile_fields(percents))
     table = pd.DataFrame(rows, columns=[f.name for f in fields])

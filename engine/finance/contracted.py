@@ -14,8 +14,8 @@ import numpy as np
 
 from quotacast.engine.finance.schedule import DEFAULT_MONTHS, Ints, Terms, add_months, earned_before, rounded
 from quotacast.models.history.history import History
-from quotacast.models.invoices import OpenInvoices
 from quotacast.models.margins import booked_margins
+from quotacast.models.payers import OpenInvoices
 from quotacast.models.terms import Floats
 from quotacast.models.timegrid import day_number
 
@@ -118,7 +118,7 @@ def _invoiced(deals: Signed, history: History, terms: Terms, tax_within: float) 
     if not recent.any() or has[recent].mean() < LINKED:
         return replace(deals, invoiced=_due_so_far(deals, terms, today))
     sent = _cents(linked["amount"].fillna(0.0).to_numpy(dtype=float) / (1.0 + tax_within))
-    sent = np.where(np.abs(sent - deals.cents) <= 1, deals.cents, sent)  # tax was rounded on the invoice
+    sent = np.where(sent >= deals.cents - 1, deals.cents, sent)  # tax was rounded; no more than was booked
     first = np.zeros(deals.close.size, dtype=np.int64)
     for months, which in deals.by_term():
         first[which] = terms.invoiced(deals.close[which], months)[:, 0]

@@ -139,8 +139,8 @@ class Ledger:
         if self.term_months is not None:
             own, share = np.array([self.term_months]), np.ones(1)
         else:
-            known = self.history.opportunities
-            known = known.loc[(known["status"] == "won").to_numpy(), "term_months"].dropna()
+            deals = self.history.opportunities
+            known = deals.loc[(deals["status"] == "won").to_numpy(), "term_months"].dropna()
             found = known.clip(1, 120).round().to_numpy(dtype=np.int64)
             own, count = np.unique(found if found.size else [DEFAULT_MONTHS], return_counts=True)
             share = np.cumsum(count) / count.sum()
