@@ -28,7 +28,7 @@ def cash_answer(run: Run, options: Mapping[str, Any]) -> tuple[Answer, Sequence[
         Where the plan's tables about money do not fit together.
     """
     check_money(run.plan)
-    ledger = ledger_of(run)
+    ledger = ledger_of(run, margins=False)
     spans = cash_spans(run)
     paths = cash_paths(ledger, spans, told=lambda share: run.told("cash", share))
     stated = run.plan.cash

@@ -110,9 +110,11 @@ def _months(part: pd.DataFrame, labels: Sequence[str], scale: float) -> Iterator
 def _closing(part: pd.DataFrame, labels: Sequence[str], scale: float) -> Iterator[str]:
     closing = part[part["line"] == "closing"].set_index("period")
     for column in [c for c in closing.columns if c[0] == "p" and c[1:].replace(".", "").isdigit()]:
-        yield _row(f"  {column.upper()}", _shown([float(x) for x in closing[column].reindex(labels)], scale))
+        yield _row(
+            f"  {column.upper()}", _shown([float(x) for x in closing[column].loc[list(labels)]], scale)
+        )
     if closing["p_below"].notna().all():
-        yield _row("Below floor", [percent(float(x)) for x in closing["p_below"].reindex(labels)])
+        yield _row("Below floor", [percent(float(x)) for x in closing["p_below"].loc[list(labels)]])
 
 
 def _risk(summary: Mapping[str, Any], width: int) -> Iterator[str]:

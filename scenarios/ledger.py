@@ -76,10 +76,17 @@ def account_of(plan: Plan) -> Account:
     )
 
 
-def ledger_of(run: Run) -> Ledger:
-    """Simulate day by day, and put together what the clocks read."""
+def ledger_of(run: Run, margins: bool = True) -> Ledger:
+    """Simulate day by day, and put together what the clocks read.
+
+    Parameters
+    ----------
+    margins : bool
+        Whether gross margins are simulated, where they are known: cash does not need them.
+    """
     check_money(run.plan)
-    able = [name for name in METRICS if not run.able.reason(name)]
+    able = [name for name in METRICS if margins or name != "gross_margin"]
+    able = [name for name in able if not run.able.reason(name)]
     first = int(day_number(run.history.as_of_date)) + 1
     days = Days(run.plan.calendar, first, int(day_number(run.plan.horizon_period.last)) - first + 1)
     paths = run.paths(_daily(run), able)
