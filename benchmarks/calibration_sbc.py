@@ -23,6 +23,7 @@ from quotacast.models.activities import slope_terms
 from quotacast.models.amounts import value_declaration
 from quotacast.models.conversion import hazard_declaration
 from quotacast.models.counts import activity_declaration, creation_declaration
+from quotacast.models.invoices import FAR, payment_declaration
 from quotacast.models.laplace import fit_laplace
 from quotacast.models.terms import (
     OVERDISPERSION_SCALE,
@@ -46,6 +47,7 @@ BINS = 20
 STREAM = 41
 AGES = (0, 8, 15, 31, 91, 181)
 REPS, TEAMS, MONTHS, QUARTERS = 5, 2, 12, 4
+PHASES, CUSTOMERS = (FAR, -20, -8, -2, 0, 1, 8, 31), 8
 
 #: A declaration, exposures and codes; where it has slopes, their covariates come fourth.
 Design = Callable[[np.random.Generator], tuple[Any, ...]]
@@ -183,6 +185,16 @@ def hazard_design(cause: str, cells: int = 600) -> Design:
     return design
 
 
+def payment_design(rng: np.random.Generator) -> tuple[Declaration, Floats, dict[str, Codes]]:
+    """Random cells of phase x terms x month x customer x class x amount."""
+    sizes = {"customer": CUSTOMERS, "class": 2, "amount": 3, "terms": 2, "month": MONTHS, "quarter": QUARTERS}
+    codes = {k: rng.integers(0, n, 600) for k, n in sizes.items()}
+    codes["quarter"] = codes["month"] * QUARTERS // MONTHS
+    codes["phase"] = rng.integers(0, len(PHASES), 600)
+    codes["phase_terms"] = codes["phase"] * 2 + codes["terms"]
+    return payment_declaration("paid", PHASES, sizes), rng.gamma(1.5, 4.0, 600) + 0.5, _int32(codes)
+
+
 def value_design(rng: np.random.Generator) -> tuple[Declaration, Floats, dict[str, Codes]]:
     """One to six deals in every cell of segment x rep x quarter."""
     segment, rep, quarter = (a.ravel() for a in np.indices((3, REPS, QUARTERS)))
@@ -202,6 +214,7 @@ DESIGNS: Mapping[str, Design] = {
     "value": value_design,
     "leads": leads_design,
     "activity": activity_design,
+    "paid": payment_design,
 }
 #: Designs that there were from the beginning: their seeds interleave. Later ones count by themselves.
 FIRST_DESIGNS = 4
@@ -249,8 +262,8 @@ def quantities(
 ) -> tuple[dict[str, float], dict[str, Floats]]:
     """What is ranked: the level, a random level per term, every hyperparameter, and two functionals.
 
-    ``total`` is the log of the expected total over the cells (the mean for amounts); ``next`` is the log
-    rate of the first rep in the month after the data, with next month's shock, next quarter's trend and
+    ``total`` is the log of the expected total over the cells (the mean for amounts); ``next`` is the log rate
+    of the first rep (customer) in the month after the data, with next month's shock, next quarter's trend and
     next quarter's effect of the rep drawn, as a forecast draws them.
     """
     true: dict[str, float] = {}
@@ -286,7 +299,7 @@ def _next(
 ) -> Floats:
     names = {t.name for t in declaration.terms}
     n = effects["level"].shape[0]
-    out = effects["level"][:, 0] + effects["rep"][:, 0]
+    out = effects["level"][:, 0] + effects["customer" if "customer" in names else "rep"][:, 0]
     if "shock" in names:
         rho, sd = hyper["shock_rho"], hyper["shock_sd"]
         out = out + rho * effects["shock"][:, -1] + sd * np.sqrt(1 - rho**2) * rng.standard_normal(n)

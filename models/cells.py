@@ -46,6 +46,9 @@ class Episodes:
         0 still open, 1 and 2 the causes of ending.
     codes : mapping of str to ndarray of int32
         Axes that stay the same for the whole episode (rep, segment, amount band).
+    origin : ndarray of int64, optional
+        Day from which age is counted where that is not the beginning: an invoice's due day. Ages before it
+        are negative.
     """
 
     start: Ints
@@ -53,9 +56,15 @@ class Episodes:
     stop: Ints
     outcome: NDArray[np.int8]
     codes: Mapping[str, Codes] = field(default_factory=dict)
+    origin: Ints | None = None
 
     def __len__(self) -> int:
         return int(self.start.size)
+
+    @property
+    def age_from(self) -> Ints:
+        """Day from which age is counted."""
+        return self.start if self.origin is None else self.origin
 
     def where(self, keep: NDArray[np.bool_]) -> Episodes:
         """Return the episodes marked in ``keep``."""
@@ -65,6 +74,7 @@ class Episodes:
             self.stop[keep],
             self.outcome[keep],
             {name: code[keep] for name, code in self.codes.items()},
+            None if self.origin is None else self.origin[keep],
         )
 
     def observed_from(self, day: int) -> Episodes:
@@ -127,7 +137,7 @@ def hazard_cells(
     grid : TimeGrid
         Must span every entry and stop.
     age_edges : sequence of int
-        First day of age of every band, starting at 0; the last band is open.
+        First day of age of every band, the first at or before the least age; the last band is open.
     causes : int
         Number of ways to end.
     """
@@ -135,13 +145,13 @@ def hazard_cells(
     row, piece = _spread(grid.piece(episodes.entry), grid.piece(episodes.stop))
     lo = np.maximum(episodes.entry[row], grid.edges[piece])
     hi = np.minimum(episodes.stop[row] + 1, grid.edges[piece + 1])
-    first_band = np.searchsorted(edges, lo - episodes.start[row], side="right") - 1
-    last_band = np.searchsorted(edges, hi - 1 - episodes.start[row], side="right") - 1
+    first_band = np.searchsorted(edges, lo - episodes.age_from[row], side="right") - 1
+    last_band = np.searchsorted(edges, hi - 1 - episodes.age_from[row], side="right") - 1
     part, band = _spread(first_band, last_band)
     row, piece, lo, hi = row[part], piece[part], lo[part], hi[part]
     open_end = np.append(edges[1:], np.iinfo(np.int64).max // 2)
-    lo = np.maximum(lo, episodes.start[row] + edges[band])
-    hi = np.minimum(hi, episodes.start[row] + open_end[band])
+    lo = np.maximum(lo, episodes.age_from[row] + edges[band])
+    hi = np.minimum(hi, episodes.age_from[row] + open_end[band])
     exposure = grid.weighted(lo, hi)
     off_first, off_last = exposure_corrections(episodes, grid)
     is_first, is_last = lo == episodes.entry[row], hi == episodes.stop[row] + 1

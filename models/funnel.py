@@ -28,6 +28,7 @@ from quotacast.models.covariates import Covariate, segment_covariate
 from quotacast.models.history.breaks import find_breaks, sentence
 from quotacast.models.history.history import History
 from quotacast.models.history.truncation import entry_date
+from quotacast.models.invoices import PaymentData, payment_data
 from quotacast.models.people import Employment, employment
 from quotacast.models.periods import Calendar
 from quotacast.models.terms import Cells, Declaration, Floats, Posterior
@@ -66,6 +67,8 @@ class Prepared:
         What comes before the deal: activities and leads, as far as the data hold them.
     doubts : tuple of str
         Those of the notes that make the forecast doubtful: an end unlike the time before it, no amounts.
+    payments : PaymentData, optional
+        How invoices are paid; without a model where they are too few, None without that link.
     """
 
     fingerprint: str
@@ -82,6 +85,7 @@ class Prepared:
     notes: tuple[str, ...]
     chain: Chain
     doubts: tuple[str, ...] = ()
+    payments: PaymentData | None = None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -97,6 +101,7 @@ class Prepared:
             "lost": lost,
             "value": (self.value.declaration, self.value.cells),
             **self.chain.declared(),
+            **(self.payments.declared() if self.payments is not None else {}),
         }
 
 
@@ -180,6 +185,9 @@ def prepare(history: History, calendar: Calendar) -> Prepared:
     sizes = {"rep": len(people.reps), "segment": len(segment.levels), "amount": quotes.bands}
     direct, chain = prepare_chain(history, people, grid, segment)
     doubts = _doubts(history, quotes)
+    bills = LINKS.get("invoice")
+    payments = payment_data(history, calendar, bills) if bills is not None and bills.due else None
+    paying = payments.notes if payments is not None else ()
     row_codes: dict[str, Codes] = {"segment": codes["segment"], "rep": codes["rep"]}
     return Prepared(
         history.fingerprint,
@@ -193,9 +201,16 @@ def prepare(history: History, calendar: Calendar) -> Prepared:
         direct,
         hazard_data(found, grid, LINKS["opportunity"].causes, sizes),
         value_data(history, quotes, row_codes, sizes, grid),
-        (*_notes(history, entry, people, quotes, segment), *holiday_note(grid), *chain.notes, *doubts),
+        (
+            *_notes(history, entry, people, quotes, segment),
+            *holiday_note(grid),
+            *chain.notes,
+            *paying,
+            *doubts,
+        ),
         chain,
         doubts,
+        payments,
     )
 
 

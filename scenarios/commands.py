@@ -118,6 +118,22 @@ COMMANDS: tuple[Command, ...] = (
         (Option("--lift", "Price the top quarter's rate for the others; or evenness.", metavar="WHAT"),),
     ),
     Command(
+        "cash",
+        "Forecast cash: thirteen weeks line by line, then months, with the odds of falling below the floor.\n"
+        "Example: quotacast cash demo/plan.toml --out cash.xlsx",
+        "cash:cash_answer",
+        "cash_view:cash_text",
+        picks=("quantiles",),
+    ),
+    Command(
+        "revenue",
+        "Forecast bookings, billings, recognised revenue, gross margin, backlog and deferred revenue.\n"
+        "Example: quotacast revenue demo/plan.toml --by quarter",
+        "revenue:revenue_answer",
+        "revenue:revenue_text",
+        picks=("metric", "by", "quantiles"),
+    ),
+    Command(
         "capacity",
         "Tell how many hours signed and expected deals take to deliver, and how many people that needs.\n"
         "Example: quotacast capacity demo/plan.toml --by quarter",

@@ -218,6 +218,7 @@ def test_leads_and_deals_arrive_where_they_belong(make_history: Make) -> None:
         "converted",
         "disqualified",
         *(f"activity:{k}" for k in sorted(KINDS)),
+        "paid",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -201,7 +201,7 @@ def finish_origin(draft: Draft, past: pd.DataFrame, settings: Settings) -> Origi
 
 def _fit(snapshot: History, settings: Settings) -> Funnel:
     return fit(
-        prepare(snapshot, settings.calendar),
+        replace(prepare(snapshot, settings.calendar), payments=None),  # sales are scored, not receipts
         method=settings.method,
         draws=FIT_DRAWS,
         seed=settings.seed,
