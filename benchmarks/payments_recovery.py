@@ -74,7 +74,7 @@ def draw_truth(rng: np.random.Generator) -> Truth:
         float(rng.normal(0.0, 0.5)),
         rng.normal(0.0, 0.2, 3),
         np.array(month),
-        float(rng.beta(1.0, 60.0)),
+        float(rng.beta(*NEVER_PRIOR)),
     )
 
 

@@ -16,7 +16,6 @@ from quotacast.models.history.history import History
 from quotacast.models.invoices import (
     FAR,
     PHASE_EDGES,
-    WRITE_OFF_DAYS,
     PaymentData,
     payment_data,
     payment_declaration,
@@ -121,22 +120,21 @@ def test_every_paid_invoice_is_an_event_and_those_never_paid_are_set_apart(
     rows = truth.rows
     _, cells = data.declared()["paid"]
     assert cells.response.sum() == rows["paid_on"].notna().sum()
-    old = (day_number(rows["due_on"]) + WRITE_OFF_DAYS <= LAST) & True
-    assert data.never == (int((old & rows["paid_on"].isna()).sum()), int(old.sum()))
-    assert 0 < data.never[0] < 0.06 * data.never[1]
+    unpaid, told = data.never
+    assert unpaid / told == pytest.approx(NEVER, abs=0.012)
+    assert 0.8 * len(rows) < told < len(rows)
     assert len(data.open) == rows["paid_on"].isna().sum()
 
 
-def test_exposure_is_the_days_under_observation(truth: Truth, data: PaymentData) -> None:
-    """Unweighted days by hand against the cells, weights being 1 on average."""
-    rows = truth.rows
-    issued, due = day_number(rows["issued_on"]), day_number(rows["due_on"])
+def test_exposure_is_the_days_under_observation(make_history: Make, truth: Truth) -> None:
+    """Unweighted days by hand against the cells, of invoices that are all paid or too young to doubt."""
+    rows = truth.rows[truth.rows["paid_on"].notna() | (day_number(truth.rows["due_on"]) > LAST)]
+    data = payment_data(history_of(make_history, rows), Calendar())
+    issued = day_number(rows["issued_on"])
     paid = rows["paid_on"].notna().to_numpy()
     stop = np.where(paid, day_number(rows["paid_on"]), LAST)
-    kept = paid | (due + WRITE_OFF_DAYS > LAST)
-    # half a day off at the issue and at the payment; open ones are seen until the evening, or 90 days late
-    end = np.where(paid, stop, np.minimum(LAST, due + 90) + 0.5)
-    days = np.where(paid & (stop == issued), 0.25, end - issued)[kept]
+    # half a day off at the issue and at the payment; what is open is seen until the evening
+    days = np.where(paid & (stop == issued), 0.25, stop - issued + np.where(paid, 0.0, 0.5))
     _, cells = data.declared()["paid"]
     assert cells.exposure.sum() == pytest.approx(days.sum(), rel=0.01)
 
