@@ -29,8 +29,9 @@ from calibration_worlds import canonical
 
 from quotacast.models.history import schema
 from quotacast.models.history.history import REJECTED, History, missing
-from quotacast.models.invoices import FAR, NEVER_PRIOR, PaymentData, payment_data
+from quotacast.models.invoices import FAR, PaymentData, payment_data
 from quotacast.models.laplace import fit_laplace
+from quotacast.models.never import NEVER_PRIOR
 from quotacast.models.periods import Calendar
 from quotacast.models.terms import Floats, Posterior
 from quotacast.models.timegrid import as_date, day_number
@@ -126,9 +127,7 @@ def compared(truth: Truth, data: PaymentData, posterior: Posterior) -> Iterator[
     yield "class", np.array([truth.electronic]), (effects["class"][:, 0] - effects["class"][:, 1])[:, None]
     bands = effects["amount"] - effects["amount"].mean(axis=1, keepdims=True)
     yield "amount", truth.amount - truth.amount.mean(), bands
-    share = np.random.default_rng(1).beta(
-        NEVER_PRIOR[0] + data.never[0], NEVER_PRIOR[1] + data.never[1] - data.never[0], (DRAWS, 1)
-    )
+    share = data.never.sample(DRAWS, np.random.default_rng(1))[:, None]
     yield "never paid", np.array([truth.never]), share
     yield "unpaid at 20, 30, 37, 60 days", _unpaid(truth), _unpaid_drawn(truth, data, posterior)
 

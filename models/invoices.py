@@ -16,8 +16,8 @@ holidays on which payments arrive.
 
 *Never paid.* No column says that an invoice was written off: :mod:`quotacast.models.never` finds the odds
 that each unpaid one will be paid yet, and exposure counts with them, so that the hazards are those of
-invoices that do get paid (a mixture cure model). The share that is never paid is Beta, its prior
-``NEVER_PRIOR`` (mean 0.5 %). Unpaid invoices are watched until ``WRITE_OFF_DAYS`` past due. What cannot be
+invoices that do get paid (a mixture cure model). The prior of the share that is never paid has a
+mean of 0.5 %. Unpaid invoices are watched until ``WRITE_OFF_DAYS`` past due. What cannot be
 told apart in the data, and is not modelled: part payments (there is one paid_on per invoice: give parts as
 rows of their own), reasons of a delay, and a customer that stops paying all its invoices at once.
 
@@ -54,8 +54,6 @@ from quotacast.models.timegrid import Ints, TimeGrid, day_number, learned_grid
 WRITE_OFF_DAYS = 180
 #: Exposure that counts for less than this share is left out.
 LEAST = 0.001
-#: Beta prior of the share of invoices that are never paid.
-NEVER_PRIOR = (0.5, 99.5)
 #: Stands for "before everything" among the edges of phases.
 FAR = -(1 << 30)
 #: Candidate bands of days after the due day.
@@ -90,8 +88,8 @@ class PaymentData:
         Running months and quarters behind the codes of shock and trend.
     classes : Classes
     open : OpenInvoices
-    never : tuple of (float, float)
-        Never paid, and all, in invoices worth of observation (see :mod:`quotacast.models.never`).
+    never : Never
+        The share that is never paid.
     notes : tuple of str
     """
 
@@ -106,7 +104,7 @@ class PaymentData:
     quarters: Ints
     classes: Classes
     open: OpenInvoices
-    never: tuple[float, float]
+    never: Never
     notes: tuple[str, ...]
 
     def declared(self) -> dict[str, tuple[Declaration, Cells]]:
@@ -142,7 +140,7 @@ class _Bills:
     def never(self, customer: Codes) -> Never:
         """Which of those above zero will never be paid."""
         o = self.owed
-        return never_paid(self.start[o], self.due[o], self.end[o], self.paid[o], customer[o], self.as_of)
+        return never_paid(self.start[o], self.due[o], self.end[o], self.paid[o], customer[o])
 
     @property
     def amount(self) -> Floats:
@@ -209,7 +207,7 @@ def payment_data(history: History, calendar: Calendar, link: Link | None = None)
         quarters,
         classes,
         opened,
-        (never.unpaid, never.told),
+        never,
         _notes(bills, declaration is not None),
     )
 
