@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from quotacast.engine.payments import Payments, payment_day, payments_of
+from quotacast.models.cells import Episodes, hazard_cells
 from quotacast.models.history.history import History
 from quotacast.models.invoices import (
     FAR,
@@ -25,7 +26,7 @@ from quotacast.models.laplace import fit_laplace
 from quotacast.models.payers import NEW_CUSTOMERS
 from quotacast.models.periods import Calendar
 from quotacast.models.terms import Posterior
-from quotacast.models.timegrid import as_date, day_number
+from quotacast.models.timegrid import TimeGrid, as_date, day_number
 
 Make = Callable[..., History]
 
@@ -349,3 +350,33 @@ def test_the_declaration_has_no_term_without_levels() -> None:
     assert len(widths) == len(PHASE_EDGES) - 1
     assert min(widths) > 0
     assert np.mean(widths) == pytest.approx(1.0)
+
+
+def test_a_weight_scales_exposure_and_no_event() -> None:
+    rng = np.random.default_rng(4)
+    n = 50
+    start = LAST - rng.integers(30, 200, n)
+    ended = rng.random(n) < 0.5
+    stop = np.where(ended, start + rng.integers(0, 30, n), LAST)
+    weight = np.where(ended, 1.0, rng.uniform(0.1, 0.9, n))
+    codes = {"row": np.arange(n, dtype=np.int32)}
+    every = Episodes(start, start, stop, ended.astype(np.int8), codes, start + 20)
+    grid = TimeGrid(Calendar(), LAST - 200, LAST, (1.0,) * 7)
+    whole, part = (hazard_cells(e, grid, EDGES, 1) for e in (every, replace(every, weight=weight)))
+    np.testing.assert_array_equal(part.events, whole.events)
+    by_row = [np.bincount(c.codes["row"], c.exposure, minlength=n) for c in (part, whole)]
+    np.testing.assert_allclose(by_row[0], weight * by_row[1])
+    kept = replace(every, weight=weight).where(~ended)
+    np.testing.assert_array_equal(kept.weight, weight[~ended])
+
+
+def test_terms_are_told_apart(truth: Truth, data: PaymentData) -> None:
+    terms = day_number(truth.rows["due_on"]) - day_number(truth.rows["issued_on"])
+    paid = truth.rows["paid_on"].notna().to_numpy()
+    _, cells = data.declared()["paid"]
+    assert data.terms_edges == (0, 22)
+    events = np.bincount(cells.codes["terms"], cells.response)
+    assert list(events) == [(paid & (terms == t)).sum() for t in (14, 30)]
+    late = np.asarray(data.phase_edges)[cells.codes["phase"]] >= 1
+    overdue = day_number(truth.rows["paid_on"]) > day_number(truth.rows["due_on"])
+    assert cells.response[late].sum() == (paid & overdue).sum()
