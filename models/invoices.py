@@ -62,6 +62,9 @@ PHASE_EDGES = (FAR, -60, -45, -30, -25, -20, -16, -12, -8, -5, -2, 0, 1, 4, 8, 1
 TERMS_EDGES = (0, 11, 22, 38, 53, 76)
 #: Beyond this many occupied cells axes are dropped; more than elsewhere, since customers are many.
 CELL_LIMIT = 80_000
+#: Days before the as-of date from which invoices are learned: older ones tell little of today, and a mistyped
+#: year must not stretch the calendar. They stay open if they are unpaid.
+LONGEST = 6 * 365
 #: Bands of amounts.
 BANDS = 3
 
@@ -118,8 +121,8 @@ class PaymentData:
 class _Bills:
     """The invoices of a history in the order of ids; arrays of shape (n,).
 
-    ``stop`` is the day of payment or the as-of date, ``owed`` marks amounts above zero, ``old`` those
-    whose write-off would have come by now.
+    ``stop`` is the day of payment or the as-of date, ``owed`` marks amounts above zero not older than
+    ``LONGEST``, ``old`` those of them whose write-off would have come by now.
     """
 
     rows: pd.DataFrame
@@ -161,7 +164,7 @@ def _read(history: History, link: Link) -> _Bills:
     due = np.maximum(day_number(rows[link.due]), start)
     paid = rows[link.stop].notna().to_numpy()
     stop = np.where(paid, day_number(rows[link.stop]), as_of)
-    owed = rows["amount"].to_numpy(dtype=float) > 0
+    owed = (rows["amount"].to_numpy(dtype=float) > 0) & (start > as_of - LONGEST)
     return _Bills(rows, start, due, stop, paid, owed, owed & (due + WRITE_OFF_DAYS <= as_of), as_of)
 
 
@@ -175,7 +178,7 @@ def payment_data(history: History, calendar: Calendar, link: Link | None = None)
     """
     link = LINKS["invoice"] if link is None else link
     bills = _read(history, link)
-    first = int(bills.start.min()) if len(bills.rows) else bills.as_of
+    first = int(bills.start[bills.owed].min()) if bills.owed.any() else bills.as_of
     grid = learned_grid(calendar, first, bills.as_of, bills.stop[bills.paid & bills.owed])
     kinds = kinds_of(bills.rows["class"])
     levels, customer = customer_levels(bills.rows["customer_id"], bills.owed)

@@ -380,3 +380,17 @@ def test_terms_are_told_apart(truth: Truth, data: PaymentData) -> None:
     late = np.asarray(data.phase_edges)[cells.codes["phase"]] >= 1
     overdue = day_number(truth.rows["paid_on"]) > day_number(truth.rows["due_on"])
     assert cells.response[late].sum() == (paid & overdue).sum()
+
+
+def test_a_mistyped_century_does_not_stretch_the_calendar(
+    truth: Truth, make_history: Make, data: PaymentData, posterior: Posterior
+) -> None:
+    odd = truth.rows.iloc[[0]].assign(
+        invoice_id="zz", issued_on=date(1925, 5, 4), due_on=date(1925, 6, 3), paid_on=None
+    )
+    found = payment_data(history_of(make_history, pd.concat([truth.rows, odd])), Calendar())
+    assert found.months.size == data.months.size
+    np.testing.assert_array_equal(found.declared()["paid"][1].exposure, data.declared()["paid"][1].exposure)
+    assert found.open.ids[-1] == "zz"
+    pay = payments_of(found, posterior, date(2026, 6, 30), 1)
+    assert pay.open_never[:, -1].min() > 0.99
