@@ -16,8 +16,6 @@ from quotacast.engine.reports.table import as_table
 from quotacast.errors import PlanError
 from quotacast.scenarios.answer_views import cut_view, performers_text, pipeline_text
 from quotacast.scenarios.choose import check_by, select_metrics, select_scopes
-from quotacast.scenarios.inverse import inverse_funnel, wish
-from quotacast.scenarios.inverse_view import inverse_lines
 from quotacast.scenarios.noeffect import with_outlook
 from quotacast.scenarios.performers import lifted, performers_answer
 from quotacast.scenarios.pipeline import pipeline_answer
@@ -85,20 +83,6 @@ def performers_asked(run: Run, options: Options) -> Found:
 def performers_shown(answer: Answer, options: Options, width: int) -> str:
     """The ranking."""
     return performers_text(answer, options["metric"], width)
-
-
-def suggest_asked(run: Run, options: Options) -> Found:
-    """How much of an activity reaches a target."""
-    if not options["by"]:
-        raise PlanError("--by: nothing came, wanted activity:<kind>, such as activity:call")
-    names = ("metric", "target", "probability", "by", "scope", "period")
-    found = inverse_funnel(run, wish(run, **{name: options[name] for name in names}))
-    return found, run.plan_notes
-
-
-def suggest_shown(answer: Answer, options: Options, width: int) -> str:
-    """Words, activity per rep and day, figures on the way."""
-    return "\n".join(inverse_lines(answer, width))
 
 
 def backtest_asked(run: Run, options: Options) -> Found:
