@@ -99,6 +99,7 @@ COMMANDS: tuple[Command, ...] = (
         (
             Option("--quotas", "Candidate quotas (CSV or XLSX).", "file"),
             Option("--cut", "Cut the longest quotas into quarters, months, weeks and days.", "flag"),
+            Option("--fair", "Odds that belong together, cushion, pay and fairness of every set.", "flag"),
         ),
     ),
     Command(
@@ -141,6 +142,25 @@ COMMANDS: tuple[Command, ...] = (
             Option("--probability", "With activity:KIND: wished odds; else the plan's [aim].", "number"),
         ),
         picks=("scope", "metric"),
+    ),
+    Command(
+        "reconcile",
+        "Hold a company target against what is to be expected, and split it to teams and reps.\n"
+        "Example: quotacast reconcile demo/plan.toml --target 12000000\n"
+        "         quotacast reconcile demo/plan.toml --split prior-year --cushion 5%,10%",
+        "reconcile:reconciled",
+        "reconcile_view:reconciled_text",
+        (
+            Option("--metric", "What is to be reached. [bookings]", default="bookings"),
+            Option("--target", "How much of it; without it, the plan's quota.", "number"),
+            Option("--period", "For which period; without it, the plan's horizon."),
+            Option("--split", "equal-odds, capability, prior-year, even, or a FILE.", default="equal-odds"),
+            Option("--cushion", "More than the target for teams, and for reps: 5% or 5%,10%. [0]"),
+            Option("--company", "Wished odds of the target. [aim.company or 0.7]"),
+            Option("--team", "Wished odds of a team's quota. [aim.team or 0.6]"),
+            Option("--rep", "Wished odds of the median rep's quota. [aim.rep or 0.6]"),
+        ),
+        picks=(),
     ),
     Command(
         "backtest",

@@ -72,7 +72,7 @@ def _quotas(
     problems += _heading_problems(headings, periods, file, calendar, wide)
     if problems:
         raise PlanError(problems)
-    cells = _joined(cells)
+    cells = whole_scopes(cells)
     rows = _wide(cells, places, periods) if wide else _long(cells, places)
     return _checked(rows, calendar, default_set)
 
@@ -117,7 +117,7 @@ def _as_label(heading: str) -> str:
     return text.removesuffix(".0").removesuffix(" 00:00:00")
 
 
-def _joined(cells: pd.DataFrame) -> pd.DataFrame:
+def whole_scopes(cells: pd.DataFrame) -> pd.DataFrame:
     """Scopes in one column: ``rep`` and ``r07`` as ``rep:r07``; whole ones stay as they are."""
     if "scope_id" not in cells:
         return cells
