@@ -119,6 +119,14 @@ COMMANDS: tuple[Command, ...] = (
         (Option("--lift", "Price the top quarter's rate for the others; or evenness.", metavar="WHAT"),),
     ),
     Command(
+        "capacity",
+        "Tell how many hours signed and expected deals take to deliver, and how many people that needs.\n"
+        "Example: quotacast capacity demo/plan.toml --by quarter",
+        "delivering:capacity_answer",
+        "delivering:capacity_text",
+        picks=("scope", "by"),
+    ),
+    Command(
         "suggest",
         "Suggest quotas with wished odds, for every scope and period; or the activity that reaches a target.\n"
         "With --sum quotas add up: reps' to teams', teams' to the company's, quarters to the year.\n"
