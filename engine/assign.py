@@ -97,6 +97,9 @@ class Layers:
     reps: float = 0.0
 
 
+NO_LAYERS = Layers()
+
+
 @dataclass(frozen=True)
 class Pot:
     """A total and those who share it."""
@@ -130,7 +133,7 @@ class Pinned:
         return free, float(sum(x for x in kept if x is not None))
 
 
-def pots(who: Seats, pinned: Pinned, total: float | None, layers: Layers = Layers()) -> list[Pot]:
+def pots(who: Seats, pinned: Pinned, total: float | None, layers: Layers = NO_LAYERS) -> list[Pot]:
     """Totals to be shared, pinned teams first; without a company total only those of pinned teams.
 
     Raises
@@ -193,7 +196,7 @@ def _problem(who: Seats, pinned: Pinned, pot: Pot) -> str:
     return ""
 
 
-def unrounded(who: Seats, split: Split, pinned: Pinned, total: float, layers: Layers = Layers()) -> Floats:
+def unrounded(who: Seats, split: Split, pinned: Pinned, total: float, layers: Layers = NO_LAYERS) -> Floats:
     """Targets of all reps as they come, shape (reps,); for what looks at many totals."""
     out = np.zeros(len(who.reps))
     for i, rep in enumerate(who.reps):
@@ -211,7 +214,7 @@ def assign(
     pinned: Pinned,
     total: float | None,
     grain: Grain,
-    layers: Layers = Layers(),
+    layers: Layers = NO_LAYERS,
     alone: Floats | None = None,
 ) -> Ints:
     """Targets of all reps in whole parts.

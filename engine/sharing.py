@@ -1,17 +1,18 @@
 """Quotas from simulated futures: the highest with wished odds, equal odds, and sums that stay exact.
 
-With n futures the odds of a target are the share of futures that reach it, so a target with odds of at least q
-is an order statistic: with k = ceil(q n), the k-th best value is reached in k futures and is the highest such
-target. Nothing is simulated again, and nothing is assumed about the shape of the futures.
+With n futures the odds of a target are the share of futures that reach it, so a target with odds of at
+least q is an order statistic: with k = ceil(q n), the k-th best value is reached in k futures and is the
+highest such target. Nothing is simulated again, and nothing is assumed about the shape of the futures.
 
-*Equal odds*: let Q_i(k) be rep i's k-th best value. The sum S(k) of Q_i(k) over reps falls as k grows; where
-S(k + 1) <= total < S(k), the targets lie between Q_i(k + 1) and Q_i(k), all by the same part of the way, so that
-they add up to the total and every rep's odds are k / n or (k + 1) / n: equal to within one future (but for
-futures with the same value, which a rep reaches together). No other split of the total gives its least likely
-rep better odds: any split that gave all reps more would have smaller targets, and a smaller sum.
+*Equal odds*: let Q_i(k) be rep i's k-th best value. The sum S(k) of Q_i(k) over reps falls as k grows;
+where S(k + 1) <= total < S(k), the targets lie between Q_i(k + 1) and Q_i(k), all by the same part of the
+way, so that they add up to the total and every rep's odds are k / n or (k + 1) / n: equal to within one
+future (but for futures with the same value, which a rep reaches together). No other split of the total
+gives its least likely rep better odds: any split that gave all reps more would have smaller targets, and a
+smaller sum.
 
-*Largest remainder* (Hamilton's method): whole numbers in proportion to shares that add up to a whole total; each
-gets the whole part of its share, and what is left goes to the largest fractions.
+*Largest remainder* (Hamilton's method): whole numbers in proportion to shares that add up to a whole total;
+each gets the whole part of its share, and what is left goes to the largest fractions.
 """
 
 from __future__ import annotations

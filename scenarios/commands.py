@@ -128,7 +128,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "suggest",
-        "Suggest quotas with wished odds, for every scope and period; or the activity that reaches a target.\n"
+        "Suggest quotas with wished odds, for every scope and period; or the activity for a target.\n"
         "With --sum quotas add up: reps' to teams', teams' to the company's, quarters to the year.\n"
         "Example: quotacast suggest demo/plan.toml --rep 0.6 --sum rep --by quarter --out quotas.csv\n"
         "         quotacast quotas demo/plan.toml --quotas quotas.csv\n"

@@ -87,8 +87,8 @@ def _problems(run: Run, pin: Pin, key: Key, before: Iterable[Pin]) -> list[str]:
     """What is wrong with a pin by itself or beside those that stand before it."""
     name, label = key
     problems = [
-        f"{pin.place}: {pin.scope} {name} {label} is kept at {pin.target:,.10g}, and {other.place} keeps it at "
-        f"{other.target:,.10g}: keep one of them"
+        f"{pin.place}: {pin.scope} {name} {label} is kept at {pin.target:,.10g}, and {other.place} keeps it "
+        f"at {other.target:,.10g}: keep one of them"
         for other in before
         if other.scope == pin.scope
     ]

@@ -19,6 +19,7 @@ from quotacast.scenarios.choose import check_by, select_metrics, select_scopes
 from quotacast.scenarios.noeffect import with_outlook
 from quotacast.scenarios.performers import lifted, performers_answer
 from quotacast.scenarios.pipeline import pipeline_answer
+from quotacast.scenarios.reconcile_view import fair_text
 from quotacast.scenarios.run import Run
 from quotacast.scenarios.trackrecord import backtest, record_lines
 from quotacast.scenarios.verdicts import quota_verdicts
@@ -52,12 +53,14 @@ def quotas_answer(run: Run, options: Options) -> Found:
     kind = check_by(options["by"])
     select_metrics(options["metric"])
     asked = (options["quotas"], options["scope"], options["metric"], kind)
-    found, notes = quota_verdicts(run, *asked, options["quantiles"], options["cut"])
+    found, notes = quota_verdicts(run, *asked, options["quantiles"], options["cut"], options["fair"])
     return found, (*notes, *run.plan_notes)
 
 
 def quotas_text(answer: Answer, options: Options, width: int) -> str:
-    """Company and teams, or the cuts."""
+    """Company and teams; or the cuts, or whole sets."""
+    if options["fair"]:
+        return fair_text(answer, options, width)
     view = cut_view if options["cut"] else quota_view
     return as_table(view(answer, options["scope"]), width=width)
 

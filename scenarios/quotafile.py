@@ -29,8 +29,8 @@ def read_quotas(
     """Read a CSV, XLSX or Parquet file of quotas.
 
     A long file has the columns scope, metric, period, target; a wide one scope, metric and one column
-    per period, where an empty cell means no quota. Both may have a column ``set``, and the scope may stand in two
-    columns, scope and scope_id, as answers write it.
+    per period, where an empty cell means no quota. Both may have a column ``set``, and the scope may stand in
+    two columns, scope and scope_id, as answers write it.
 
     Raises
     ------

@@ -104,10 +104,10 @@ def asked(run: Run, options: Options) -> tuple[Wish, list[str]]:
     odds = attempt(wished, run.plan, options)
     layers = attempt(_layers, options["cushion"])
     split = attempt(_split, run, options["split"])
-    pins, aside = (which and period and attempt(pins_of, run, [name], [period.label])) or ({}, [])
-    target = None
+    pinned, aside, target = Pinned(), [], 0.0
     if which and period:
-        pinned = pins.get((name, period.label), Pinned())
+        pins, aside = attempt(pins_of, run, [name], [period.label]) or ({}, [])
+        pinned = pins.get((name, period.label), pinned)
         target = attempt(_target, run, name, period, options["target"], pinned)
     if problems:
         raise PlanError(dict.fromkeys(problems))
@@ -133,12 +133,12 @@ def _layers(text: str | None) -> Layers:
     parts = (text or "0").split(",")
     values = [share_option("cushion", part, 0.0) for part in parts]
     if len(values) > 2 or any(not 0 <= x <= 4 for x in values):
-        raise PlanError(f"--cushion {text}: wanted a share from 0 to 400% for teams, and one for reps: 5%,10%")
+        raise PlanError(f"--cushion {text}: wanted shares from 0 to 400% for teams and for reps: 5%,10%")
     return Layers(*values)
 
 
 def _target(run: Run, name: str, period: Period, target: float | None, pinned: Pinned) -> float:
-    """The company's target: given, kept by a pin, or the plan's quota; they must not contradict each other."""
+    """The company's target: given, kept by a pin, or the plan's quota; the first two must agree."""
     quotas = [q for q in run.quotas()[0] if (q.scope, q.metric) == (COMPANY, name)]
     stated = [q for q in quotas if run.plan.calendar.parse(q.period) == period]
     given = [] if target is None else [("--target", target)]
@@ -147,9 +147,7 @@ def _target(run: Run, name: str, period: Period, target: float | None, pinned: P
     if not given:
         given = [(q.origin or "the plan's quota", q.target) for q in stated[:1]]
     if not given:
-        raise PlanError(
-            f"--target: no quota on {name} of the company in {period.label} is stated: give one"
-        )
+        raise PlanError(f"--target: no quota on {name} of the company in {period.label} is stated: give one")
     if len({value for _, value in given}) > 1:
         said = " and ".join(f"{place} {value:,.10g}" for place, value in given)
         raise PlanError(f"{said} contradict each other: keep one of them")

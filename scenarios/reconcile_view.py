@@ -28,7 +28,15 @@ def reconciled_text(answer: Answer, options: Options, width: int) -> str:
     columns = ["scope", "scope_id", "target", "p_attain", "p50", "gap_p50", "at_wished", "basis"]
     table = as_table(replace(picked(answer, columns), words="", summary=_units(answer)), width=width)
     return "\n".join(
-        [*_head(answer, width), "", table, "", *_frontier(answer, width), "", *_set(answer.summary["set"], width)]
+        [
+            *_head(answer, width),
+            "",
+            table,
+            "",
+            *_frontier(answer, width),
+            "",
+            *_set(answer.summary["set"], width),
+        ]
     )
 
 
@@ -149,8 +157,8 @@ def _cushion_line(facts: Facts, width: int) -> Iterator[str]:
     ]
     if facts["cushion_needed"] is not None:
         said.append(
-            f"with {percent(facts['company_odds'])} the company may promise {show(facts['company_safe'])}: these "
-            f"quotas need a cushion of {facts['cushion_needed']:+.0%}"
+            f"with {percent(facts['company_odds'])} the company may promise {show(facts['company_safe'])}: "
+            f"these quotas need a cushion of {facts['cushion_needed']:+.0%}"
         )
     yield from packed(said, label="Together", indent=_LABEL, width=width)
 

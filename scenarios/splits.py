@@ -1,14 +1,15 @@
 """How a target is split among reps: a table of ways, each from a run to what the split goes by.
 
-`equal-odds` gives all reps the same odds; the others share in proportion to weights: what reps are expected to
-reach (`capability`), what they reached in the same period a year before (`prior-year`), their days at work
-(`even`), or the shares of a file. Reps of whom a year before is not known weigh as much as they are expected to
-reach, on the scale of the others.
+`equal-odds` gives all reps the same odds; the others share in proportion to weights: what reps are expected
+to reach (`capability`), what they reached in the same period a year before (`prior-year`), their days at
+work (`even`), or the shares of a file. Reps of whom a year before is not known weigh as much as they are
+expected to reach, on the scale of the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from difflib import get_close_matches
@@ -67,7 +68,9 @@ def _prior_year(run: Run, who: Seats, which: Metric, period: Period) -> Way:
     past, expected = reached(run, who, which, before), np.maximum(who.values.mean(axis=1), 0.0)
     known = past > 0
     if not known.any():
-        raise PlanError(f"--split prior-year: no rep has any {which.name} from {before.first} to {before.last}")
+        raise PlanError(
+            f"--split prior-year: no {which.name} of any rep from {before.first} to {before.last}"
+        )
     scale = past[known].sum() / max(float(expected[known].sum()), 1e-12)
     weights = np.where(known, past, expected * scale)
     new = [rep for rep, k in zip(who.reps, known, strict=True) if not k]
@@ -156,7 +159,8 @@ def read_shares(path: Path, scopes: tuple[Scope, ...]) -> Shares:
     if lost:
         there = ", ".join(map(str, raw.cells.columns))
         raise PlanError([f"{path.name}: column {name!r} is missing; row 1 has {there}" for name in lost])
-    cells, found, problems = whole_scopes(raw.cells), {}, [f"{path.name} row {r}: {why}" for r, why in raw.broken]
+    cells, found = whole_scopes(raw.cells), {}
+    problems = [f"{path.name} row {row}: {why}" for row, why in raw.broken]
     for row, scope, share in zip(raw.rows, cells["scope"], cells["share"], strict=True):
         try:
             named, value = _share(str(scope), share, scopes)
@@ -186,10 +190,8 @@ def _share(text: str, share: Any, scopes: tuple[Scope, ...]) -> tuple[Scope, flo
             problems.append(unknown_scope(scope, scopes))
     except PlanError as error:
         problems += error.problems
-    try:
+    with suppress(TypeError, ValueError):
         value = float(probability(share))
-    except (TypeError, ValueError):
-        pass
     if not value >= 0 or value == float("inf"):
         problems.append(f"share {share!r} came, wanted a number of 0 or more, or 40%")
     if problems:

@@ -11,8 +11,8 @@ import pandas as pd
 from quotacast.engine.answer import Answer, Field
 from quotacast.engine.answers.quotasheet import NOTHING, Ask, quota_sheet
 from quotacast.engine.metrics import metric
-from quotacast.engine.quota import ACTIVITY, SCOPE_KINDS, Scope
-from quotacast.engine.reports.table import as_table
+from quotacast.engine.quota import ACTIVITY, SCOPE_KINDS
+from quotacast.engine.reports.table import as_table, scope_label
 from quotacast.errors import PlanError
 from quotacast.models.history.schema import NONE
 from quotacast.models.periods import Period
@@ -20,7 +20,7 @@ from quotacast.scenarios.answer_views import picked
 from quotacast.scenarios.choose import check_by, select_metrics, select_scopes
 from quotacast.scenarios.inverse import inverse_funnel, wish
 from quotacast.scenarios.inverse_view import inverse_lines
-from quotacast.scenarios.pins import pins_of, share_option, wished
+from quotacast.scenarios.pins import pins_of, wished
 from quotacast.scenarios.run import Run
 from quotacast.scenarios.trackrecord import SCORED, standing, stored_record
 
@@ -52,12 +52,9 @@ def _by_activity(run: Run, options: Options) -> Answer:
     """The inverse funnel, in whose terms the options are read."""
     if len(options["metric"]) > 1 or len(options["scope"]) > 1:
         raise PlanError(f"--by {options['by']}: wanted one --metric and one --scope")
-    one = {name: (options[name] or (default,))[0] for name, default in _SINGLE.items()}
-    rest = {name: options[name] for name in ("target", "probability", "by", "period")}
-    return inverse_funnel(run, wish(run, **one, **rest))
-
-
-_SINGLE = {"metric": DEFAULT_METRIC, "scope": "company"}
+    name, scope = (options["metric"] or (DEFAULT_METRIC,))[0], (options["scope"] or ("company",))[0]
+    rest = (options["target"], options["probability"], options["by"], scope, options["period"])
+    return inverse_funnel(run, wish(run, name, *rest))
 
 
 def asked(run: Run, options: Options) -> tuple[Ask, list[str]]:
@@ -103,11 +100,11 @@ def _checked_options(options: Options) -> None:
         problems.append(f"--sum {options['sum']}: wanted the level that keeps its odds: rep, team or company")
     if options["rounding"] is not None and options["rounding"] <= 0:
         problems.append(f"--rounding {options['rounding']:g}: wanted a number above 0")
-    for name in ("target", "probability"):
-        if options[name] is not None:
-            problems.append(
-                f"--{name}: goes with --by activity:<kind>; wished odds are --company, --team, --rep"
-            )
+    problems += [
+        f"--{name}: goes with --by activity:<kind>; wished odds are --company, --team, --rep"
+        for name in ("target", "probability")
+        if options[name] is not None
+    ]
     if problems:
         raise PlanError(problems)
 
@@ -136,7 +133,7 @@ def _pieces(run: Run, whole: Period, options: Options) -> tuple[Period, ...]:
 
 
 def _refuse_wide_pins(pins: Mapping[tuple[str, str], Any], whole: Period) -> None:
-    """With sums, pieces of the period can only be kept for reps: teams' and the company's are sums of theirs."""
+    """With sums, pieces of the period can only be kept for reps: the others are sums of theirs."""
     problems = [
         f"{pin.place}: with --sum a part of {whole.label} can be kept for a rep only; {pin.scope} is a sum. "
         f"Pin its reps, or {whole.label}"
@@ -157,7 +154,8 @@ def trusted(run: Run, names: Sequence[str]) -> list[str]:
     PlanError
         Where it does, unless forced.
     """
-    record, said = stored_record(run), []
+    record = stored_record(run)
+    said: list[str] = []
     if record is None:
         return said
     for name in names:
@@ -170,7 +168,7 @@ def trusted(run: Run, names: Sequence[str]) -> list[str]:
 
 
 def _left_notes(answer: Answer) -> list[str]:
-    """Who has no quota: those of whom nothing is expected, and where the wished odds leave nothing to ask for."""
+    """Who has no quota: those of whom nothing is expected, and where the wished odds leave nothing."""
     left = answer.summary["left"]
     gone = list(dict.fromkeys(x["scope"] for x in left if x["why"] == NOTHING))
     rest = [x for x in left if x["why"] != NOTHING]
@@ -214,7 +212,7 @@ def _side_by_side(answer: Answer, rows: pd.DataFrame, name: str, width: int) -> 
         fields = [Field(name, "text", ""), *(Field(p, "text", "") for p in some)]
         lines = []
         for key, group in rows.groupby(["scope", "scope_id"], sort=False):
-            label = str(Scope(*key))
+            label = scope_label(*map(str, key))
             lines.append((label, *_cells(group, some, "target", unit)))
             lines.append(("  odds", *_cells(group, some, "p_attain", "probability")))
         table = pd.DataFrame(lines, columns=[f.name for f in fields])

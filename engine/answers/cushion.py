@@ -1,22 +1,22 @@
 """The cushion: how much more is assigned to reps than the company has to reach.
 
 Assigning more sells nothing by itself: in the futures, what is sold does not depend on quotas (an effect of
-quotas on behaviour is a plan's assumption, never a default). So for a company target T, and rep quotas that add
-up to T (1 + c) and are split in the same way whatever c is:
+quotas on behaviour is a plan's assumption, never a default). So for a company target T, and rep quotas that
+add up to T (1 + c) and are split in the same way whatever c is:
 
-- P(company reaches T) is the same for every c. Where it is below the wished x, *no* cushion is feasible, and the
-  most that may be promised with odds of x is the (1 − x) quantile of the company's futures;
-- the odds of the median rep fall as c grows. They stay at y or above up to a largest cushion, the *room*; where
-  they are below y at c = 0 no cushion is feasible either. Between, every c is, and the smallest is 0;
+- P(company reaches T) is the same for every c. Where it is below the wished x, *no* cushion is feasible,
+  and the most that may be promised with odds of x is the (1 − x) quantile of the company's futures;
+- the odds of the median rep fall as c grows. They stay at y or above up to a largest cushion, the *room*;
+  where they are below y at c = 0 no cushion is feasible either. Between, every c is, and the smallest is 0;
 - a cushion has a use where sales above quota shall not be counted on, since one cannot know who will have
   them: then of a unit's results at most its quota counts,
 
       covered(c) = sum over units of min(actual, quota),
 
   which grows with c to the company's total. The *smallest cushion of a layer* is the least c with
-  P(covered(c) >= T) >= x, the units being the layer's teams or reps (a team's quota is the sum of its reps',
-  so what reps leave uncovered is never less than what teams do, and the layer of reps needs at least as much).
-  It is *feasible* where it is no more than the room.
+  P(covered(c) >= T) >= x, the units being the layer's teams or reps (a team's quota is the sum of its
+  reps', so what reps leave uncovered is never less than what teams do, and the layer of reps needs at least
+  as much). It is *feasible* where it is no more than the room.
 
 The *frontier* gives all of this by c.
 """
@@ -99,7 +99,7 @@ class Cushion:
         return self._reach(self.company)
 
     def room(self) -> float | None:
-        """The largest cushion at which the median rep keeps the wished odds; None where even 0 is too much."""
+        """The largest cushion at which the median rep keeps the wished odds; None where 0 is too much."""
         if self.median(0.0) < self.rep_odds:
             return None
         low, high = 0.0, MOST
@@ -111,7 +111,7 @@ class Cushion:
         return low
 
     def smallest(self, layer: str) -> float | None:
-        """The least cushion at which what is covered reaches the target with the wished odds; None if none."""
+        """The least cushion at which what is covered reaches the target with the wished odds, or None."""
         if self.covered(MOST, layer) < self.company_odds:
             return None
         low, high = 0.0, MOST
@@ -170,8 +170,9 @@ def _words(facts: Mapping[str, Any], show: Callable[[float | None], str]) -> str
     x, y = percent(facts["company_odds"]), percent(facts["rep_odds"])
     if facts["p_company"] < facts["company_odds"]:
         text = (
-            f"Infeasible: the company reaches {show(facts['target'])} {odds_words(facts['p_company'])}, wanted "
-            f"{x}, and assigning more sells nothing. With {x} it may promise {show(facts['company_safe'])}."
+            f"Infeasible: the odds of {show(facts['target'])} are {odds_words(facts['p_company'])}, wanted "
+            f"{x}, and assigning more sells nothing. With {x} the company may promise "
+            f"{show(facts['company_safe'])}."
         )
     elif facts["room"] is None:
         text = (
@@ -193,6 +194,6 @@ def _covering(facts: Mapping[str, Any], x: str) -> str:
     verdict = "feasible" if facts["covering_feasible"] else "infeasible"
     return (
         f"Without counting on sales above quota {x} needs at least {teams:+.1%} at teams and "
-        f"{facts['covering_reps_over_teams']:+.1%} more at reps ({reps:+.1%} in all); the median rep is then at "
-        f"{percent(facts['covering_rep_odds'])}: {verdict}."
+        f"{facts['covering_reps_over_teams']:+.1%} more at reps ({reps:+.1%} in all); the median rep is then "
+        f"at {percent(facts['covering_rep_odds'])}: {verdict}."
     )

@@ -1,16 +1,16 @@
 """Fairness: do comparable reps have comparable odds, and where do the differences come from?
 
 *Comparable* are reps of the same role who are ramped, or ramping, or there for a part of the period only. The
-spread of the odds p_i over reps with a quota is split by moving every rep's futures to an average place, factor by
-factor (:mod:`quotacast.engine.places`): with the factors S on, a rep's futures are scaled by
+spread of the odds p_i over reps with a quota is split by moving every rep's futures to an average place,
+factor by factor (:mod:`quotacast.engine.places`): with the factors S on, a rep's futures are scaled by
 m_i(S) = expected(S) ÷ expected(all), and v_i(S) is the share of them that reaches the stated quota. Shapley
 values over the factors (Shapley 1953) give p_i = v_i(none) + sum of parts, and ::
 
     share of a factor = Cov(p, part) / Var(p),     share of the quotas = Cov(p, v(none)) / Var(p)
 
-which add up to 1. v_i(none) are the odds of an average rep in an average place with i's quota: its spread is what
-the quotas alone would make. A negative share evens the odds out: quotas that follow territory take a share below
-0 where territory has one above it, and with equal odds there is no spread to be shared.
+which add up to 1. v_i(none) are the odds of an average rep in an average place with i's quota: its spread
+is what the quotas alone would make. A negative share evens the odds out: quotas that follow territory take
+a share below 0 where territory has one above it, and with equal odds there is no spread to be shared.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A quota sheet from wished odds: for every scope, metric and period, on the same simulated futures.
 
-Either every quota stands for itself (the highest target with its wished odds), or the quotas add up: one level
-keeps its odds (``keep``), those below share its quotas at equal odds, those above are sums, and a period is cut
-by the simulated season into parts that add up to it. Ratios have quotas, but no sums.
+Either every quota stands for itself (the highest target with its wished odds), or the quotas add up: one
+level keeps its odds (``keep``), those below share its quotas at equal odds, those above are sums, and a
+period is cut by the simulated season into parts that add up to it. Ratios have quotas, but no sums.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ FIELDS = (
 )
 
 
+COMPANY = Scope("company")
 #: Why somebody who has left has no quota.
 NOTHING = "nothing in any future"
 
@@ -229,7 +230,7 @@ def _shared(paths: Paths, which: Metric, ask: Ask, who: Seats, grains: Grain) ->
     return assign(who, split_evenly_in_odds(who), pinned, total, grains, alone=alone)
 
 
-def _total(paths: Paths, which: Metric, period: Period, scope: Scope = Scope("company")) -> Floats:
+def _total(paths: Paths, which: Metric, period: Period, scope: Scope = COMPANY) -> Floats:
     return series(paths, which, scope, period).total
 
 
@@ -305,7 +306,7 @@ def _sentence(rows: pd.DataFrame, name: str, ask: Ask) -> str:
     if mine.empty or which.is_ratio:
         return f"{name} is a ratio: its quotas do not add up." if which.is_ratio and ask.keep else ""
     show = money if which.unit == "money" else number
-    sums = {kind: group for kind, group in mine.groupby("scope", sort=False)}
+    sums = {str(kind): group for kind, group in mine.groupby("scope", sort=False)}
     if ask.keep:
         top = mine.iloc[0]
         about = f"{ask.keep} quotas keep their odds as far as nothing is pinned, the others follow"

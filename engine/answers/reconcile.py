@@ -2,10 +2,11 @@
 
 Two things decide whether a target T is attainable with the wished odds, and neither depends on the split:
 
-- the company's odds P(company >= T), wished x: no split changes them, as what is sold does not depend on quotas;
+- the company's odds P(company >= T), wished x: no split changes them, as what is sold does not depend on
+  quotas;
 - the quotas at which every rep has odds of y: where they add up to less than T, under *any* split of T some
-  rep's odds are below y, since a split that gave all of them y or more would have smaller quotas, and a smaller
-  sum. The best that all can have is the common odds at which the quotas add up to T.
+  rep's odds are below y, since a split that gave all of them y or more would have smaller quotas, and a
+  smaller sum. The best that all can have is the common odds at which the quotas add up to T.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from quotacast.engine.answer import Answer, Field
 from quotacast.engine.answers.cushion import Cushion, cushion_facts
 from quotacast.engine.answers.quotasheet import Wished
 from quotacast.engine.assign import (
+    NO_LAYERS,
     Layers,
     Pinned,
     Seats,
@@ -38,6 +40,7 @@ from quotacast.engine.sharing import Floats, Grain, Ints, best, in_order, larges
 from quotacast.models.periods import Period
 
 COMPANY = Scope("company")
+
 
 FIELDS = (
     Field("scope", "text", "company, team or rep"),
@@ -83,7 +86,7 @@ class Demand:
     pinned: Pinned
     wished: Wished
     grain: Grain
-    layers: Layers = Layers()
+    layers: Layers = NO_LAYERS
 
 
 def reconcile(paths: Paths, who: Seats, ask: Demand, provenance: Mapping[str, Any]) -> Answer:
@@ -206,7 +209,8 @@ def _verdict(who: Seats, ask: Demand, facts: Mapping[str, Any]) -> dict[str, Any
     free = [i for i, rep in enumerate(who.reps) if ask.pinned.target(Scope("rep", rep)) is None]
     odds = (who.values >= fair[:, None] - 1e-9).mean(axis=1)
     common = float(odds[free].min()) if free else float(odds.min())
-    total = next(x["sum"] for x in facts["levels"] if x["level"] == "rep")
+    alone = keep_odds(who, ask.wished.rep)
+    total = float(sum(ask.pinned.target(Scope("rep", r)) or x for r, x in zip(who.reps, alone, strict=True)))
     against = []
     if facts["p_target"] < ask.wished.company:
         against.append(
@@ -216,8 +220,8 @@ def _verdict(who: Seats, ask: Demand, facts: Mapping[str, Any]) -> dict[str, Any
     if common < ask.wished.rep:
         kept = " beside the quotas that are kept" if len(free) < len(who.reps) else ""
         against.append(
-            f"quotas at which every rep has {percent(ask.wished.rep)} add up to {show(total)}: under any split "
-            f"some rep has less, and at best all have {percent(common)}{kept}"
+            f"quotas at which every rep has {percent(ask.wished.rep)} add up to {show(total)}: under any "
+            f"split some rep has less, and at best all have {percent(common)}{kept}"
         )
     text = (
         f"No split makes it attainable: {'; '.join(against)}."
@@ -234,8 +238,9 @@ def _as_wished(ask: Demand) -> str:
 def _gap_words(facts: Mapping[str, Any], ask: Demand) -> str:
     show = money if ask.metric.unit == "money" else number
     odds = odds_words(facts["p_target"])
-    text = f"{ask.metric.name} of {show(ask.target)} in {ask.period.label}: {odds} ({percent(facts['p_target'])}). "
-    return text + (
+    return (
+        f"{ask.metric.name} of {show(ask.target)} in {ask.period.label}: {odds} "
+        f"({percent(facts['p_target'])}). "
         f"{_apart(facts['gap_p50'], show)} the middle of the futures, {show(facts['p50'])}; "
         f"{_apart(facts['gap_wished'], show)} {show(facts['at_wished'])}, which holds with "
         f"{percent(ask.wished.company)}."

@@ -7,9 +7,9 @@ Three numbers that are often mixed up, each under its own name:
 - *average attainment*: the mean over reps of actual ÷ quota;
 - *realisation*: what all reps reach together ÷ the sum of their quotas.
 
-The expected *cost of a miss* is E[max(target − actual, 0)]: what is short on average over all futures, those
-that reach the target counted as 0. Pay is ``rate`` of what is booked up to quota and ``rate × accelerator`` of
-what is booked above it.
+The expected *cost of a miss* is E[max(target − actual, 0)]: what is short on average over all futures,
+those that reach the target counted as 0. Pay is ``rate`` of what is booked up to quota and ``rate ×
+accelerator`` of what is booked above it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ FIELDS = (
     Field("attainment_mean", "ratio", "expected actual ÷ quota (quota ÷ actual where lower is better)"),
     Field("shortfall", "metric", "expected cost of a miss: mean of what is short, 0 where reached"),
     Field("payout", "money", "expected commission; missing where the plan states none"),
-    Field("quota_to_ote", "ratio", "quota ÷ on-target earnings of the same time; missing where not stated"),
+    Field("quota_to_ote", "score", "quota ÷ on-target earnings of the same time; missing where not stated"),
     Field("fair_target", "metric", "quota of a rep if all reps had the same odds, with the same sum"),
 )
 
@@ -95,14 +95,17 @@ class Pay:
         return np.asarray((self.rate or 0.0) * (np.minimum(booked, target) + self.accelerator * above))
 
 
+NO_PAY, UNKNOWN = Pay(), Comparable()
+
+
 def together(
     paths: Paths,
     quotas: Sequence[Quota],
     calendar: Calendar,
     provenance: Mapping[str, Any],
-    pay: Pay = Pay(),
+    pay: Pay = NO_PAY,
     company_odds: float = 0.7,
-    alike: Comparable = Comparable(),
+    alike: Comparable = UNKNOWN,
 ) -> Answer:
     """Judge sets of quotas as wholes.
 
@@ -121,9 +124,11 @@ def together(
     groups: dict[tuple[str, str, str], list[Quota]] = {}
     for quota in ordered:
         groups.setdefault((quota.set, quota.metric, quota.period), []).append(quota)
+    company = {(q.metric, q.period): q for q in reversed(ordered) if q.scope.kind == "company"}
     sets = [
-        set_facts(some, kept, pay, company_odds) | {"fairness": _fairness(some, kept, alike)}
-        for some in groups.values()
+        set_facts(some, kept, pay, company_odds, company.get(key[1:]))
+        | {"fairness": _fairness(some, kept, alike)}
+        for key, some in groups.items()
         if any(q.scope.kind == "rep" for q in some) and not metric(some[0].metric).is_ratio
     ]
     table = pd.DataFrame(rows, columns=[f.name for f in FIELDS])
@@ -177,7 +182,7 @@ class _Values:
 
 
 def shortfall(values: Floats, target: float, which: Metric) -> float | None:
-    """E[max(target − actual, 0)] (actual − target where lower is better), over futures where it is defined."""
+    """E[max(target − actual, 0)], signs turned where lower is better, over futures where it is defined."""
     known = values[np.isfinite(values)]
     gap = target - known if which.good == "up" else known - target
     return float(np.maximum(gap, 0.0).mean()) if known.size else None
@@ -217,14 +222,19 @@ def _finite_mean(values: Floats) -> float | None:
     return float(known.mean()) if known.size else None
 
 
-def set_facts(quotas: Sequence[Quota], kept: _Values, pay: Pay, company_odds: float) -> dict[str, Any]:
-    """What the quotas of one set, metric and period mean together."""
+def set_facts(
+    quotas: Sequence[Quota], kept: _Values, pay: Pay, company_odds: float, usual: Quota | None = None
+) -> dict[str, Any]:
+    """What the quotas of one set, metric and period mean together.
+
+    The company's target is the set's own, else that of another set (``usual``), else what the reps add up to.
+    """
     reps = [q for q in quotas if q.scope.kind == "rep"]
     targets = np.array([q.target for q in reps])
     values = np.array([kept.of(q) for q in reps])
     hits = values >= targets[:, None]
     share = hits.mean(axis=0)
-    stated = next((q for q in quotas if q.scope.kind == "company"), None)
+    stated = next((q for q in quotas if q.scope.kind == "company"), usual)
     company = kept.of(reps[0], Scope("company"))
     target = stated.target if stated else float(targets.sum())
     safe = float(best(from_worst(company, "up"), company_odds))
