@@ -65,6 +65,12 @@ def seats(paths: Paths, which: Metric, period: Period) -> Seats:
     )
 
 
+def listed(pairs: Sequence[tuple[str, str]]) -> Seats:
+    """Reps and teams without any futures: enough to check pins before anything is simulated."""
+    empty = np.zeros((len(pairs), 0))
+    return Seats(tuple(r for r, _ in pairs), tuple(t for _, t in pairs), empty, empty)
+
+
 def split_evenly_in_odds(who: Seats) -> Split:
     """Equal odds, see :mod:`quotacast.engine.sharing`."""
     return lambda members, total: equal_odds(who.ordered[members], total)

@@ -12,7 +12,7 @@ from quotacast.engine.answers.fairness import fairness_words
 from quotacast.engine.answers.quotasheet import Wished
 from quotacast.engine.answers.reconcile import Demand, as_quotas, reconcile
 from quotacast.engine.answers.together import set_words, together
-from quotacast.engine.assign import Layers, Pinned, seats
+from quotacast.engine.assign import Layers, Pinned, listed, pots, seats
 from quotacast.engine.metrics import Metric, metric
 from quotacast.engine.quota import Scope, check_target
 from quotacast.engine.sharing import grain
@@ -97,18 +97,25 @@ def asked(run: Run, options: Options) -> tuple[Wish, list[str]]:
             problems.extend(error.problems)
             return None
 
-    run.notes  # noqa: B018  the plan must fit the data
+    attempt(lambda: run.notes)  # the plan must fit the data
     name = options["metric"] or "bookings"
     which = attempt(_summed, run, name)
     period = attempt(period_of, run, options["period"])
     odds = attempt(wished, run.plan, options)
     layers = attempt(_layers, options["cushion"])
     split = attempt(_split, run, options["split"])
-    pinned, aside, target = Pinned(), [], 0.0
+    pinned, target = Pinned(), 0.0
+    aside: list[str] = []
     if which and period:
-        pins, aside = attempt(pins_of, run, [name], [period.label]) or ({}, [])
-        pinned = pins.get((name, period.label), pinned)
+        pins: tuple[dict[tuple[str, str], Pinned], list[str]] | None
+        pins = attempt(pins_of, run, [name], [period.label])
+        pinned, aside = (pins[0].get((name, period.label), pinned), pins[1]) if pins else (pinned, [])
         target = attempt(_target, run, name, period, options["target"], pinned)
+    who = listed(run.roster)
+    if target and layers:
+        attempt(pots, who, pinned, target, layers)
+    if isinstance(split, Shares):
+        attempt(file_split, split, who, Path(options["split"]).name)
     if problems:
         raise PlanError(dict.fromkeys(problems))
     named = options["split"] if isinstance(split, str) else Path(options["split"]).name

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from quotacast.engine.answer import Answer, Field
-from quotacast.engine.answers.quotasheet import NOTHING, Ask, quota_sheet
+from quotacast.engine.answers.quotasheet import COMPANY, NOTHING, Ask, quota_sheet
+from quotacast.engine.assign import Pinned, listed, pots
 from quotacast.engine.metrics import metric
 from quotacast.engine.quota import ACTIVITY, SCOPE_KINDS
 from quotacast.engine.reports.table import as_table, scope_label
@@ -75,18 +76,23 @@ def asked(run: Run, options: Options) -> tuple[Ask, list[str]]:
             return None
 
     attempt(_checked_options, options)
-    run.notes  # noqa: B018  the plan must fit the data
+    attempt(lambda: run.notes)  # the plan must fit the data
     names = attempt(select_metrics, options["metric"] or (DEFAULT_METRIC,), run.able)
     scopes = attempt(select_scopes, run.scopes, options["scope"])
     whole = attempt(period_of, run, options["period"])
     odds = attempt(wished, run.plan, options)
     pieces = () if whole is None else attempt(_pieces, run, whole, options)
-    pins, aside = {}, []
+    pins: dict[tuple[str, str], Pinned] = {}
+    aside: list[str] = []
     if names and whole and pieces is not None:
         found = attempt(pins_of, run, names, [whole.label, *(p.label for p in pieces)])
-        pins, aside = found or ({}, [])
+        if found:
+            pins, aside = found
         if options["sum"]:
             attempt(_refuse_wide_pins, pins, whole)
+            for name in names:
+                pinned = pins.get((name, whole.label), Pinned())
+                attempt(pots, listed(run.roster), pinned, pinned.target(COMPANY))
     if problems:
         raise PlanError(dict.fromkeys(problems))
     rounding = run.plan.aim.rounding if options["rounding"] is None else options["rounding"]

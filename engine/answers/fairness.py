@@ -25,8 +25,8 @@ from quotacast.engine.sharing import Floats, equal_odds
 from quotacast.engine.spread import Switch, shapley
 
 PARTS = ("quota", *FACTORS)
-#: Odds that differ by less than this (standard deviation) are even: nothing is left to be explained.
-EVEN = 0.01
+#: Odds that differ by less than this (standard deviation) are even: 2,000 futures tell no less apart.
+EVEN = 0.02
 
 
 def groups_of_comparable(
