@@ -6,7 +6,7 @@ Of the fitted models' factors, averaged over posterior draws ::
 
 *ramp* is the mean of the ramp's factor over the days of the period at work (0 on others), *territory* the
 team's effect and the rep's own mix of segments, *skill* the rep's persistent effects on creation, winning,
-losing and value. Off means: as for the average rep, team or the company's mix. Only ratios of such
+losing and value. Off means: as for a typical rep, the average team or the company's mix. Only ratios of such
 expectations are used, to move a rep's simulated futures from one place to another without simulating again;
 seasons, shocks and open deals stay what they are.
 """

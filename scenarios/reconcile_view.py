@@ -144,7 +144,7 @@ def fair_text(answer: Answer, options: Options, width: int) -> str:
             lines += ["", _reps(answer, facts, width)]
         parts.append("\n".join(lines))
     if len(answer.summary["sets"]) > 1:
-        parts.append("Reps with the quotas of equal odds: one set and period (--metric, --by), json or csv.")
+        parts.append("Reps beside the quotas of equal odds: with one set and period, or json and csv.")
     return "\n\n".join(parts) or "No set of quotas on a sum has reps in it."
 
 

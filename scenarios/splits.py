@@ -152,7 +152,7 @@ def read_shares(path: Path, scopes: tuple[Scope, ...]) -> Shares:
     from quotacast.scenarios.quotafile import whole_scopes
 
     try:
-        raw = read_cells(path, "shares")
+        raw = read_cells(path, "quotas")  # only how a cell is read depends on the table
     except DataError as error:
         raise PlanError(error.problems) from None
     lost = [name for name in ("scope", "share") if name not in raw.cells]

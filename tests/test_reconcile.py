@@ -21,6 +21,7 @@ from quotacast.engine.paths import Paths, Steps
 from quotacast.engine.places import FACTORS
 from quotacast.engine.quota import Quota, Scope
 from quotacast.engine.reports.frontier import draw
+from quotacast.engine.reports.words import money
 from quotacast.engine.sharing import Grain, equal_odds
 from quotacast.models.history.schema import NONE
 from quotacast.models.periods import Calendar
@@ -159,7 +160,7 @@ def test_gap_and_levels_against_plain_quantiles(paths: Paths, who: Seats) -> Non
     assert facts["levels"][2]["sum"] == pytest.approx(reps)
     assert not facts["attainable"]
     assert facts["verdict"].startswith("No split makes it attainable: the company reaches it with")
-    assert "under any split some rep has less" in facts["verdict"]
+    assert f"add up to {money(reps)}: under any split some rep has less" in facts["verdict"]
 
 
 def test_an_attainable_target_is_called_so(paths: Paths, who: Seats) -> None:

@@ -80,9 +80,7 @@ class Cushion:
     def covered(self, cushion: float, layer: str) -> float:
         """Odds of the target where a layer's units count up to their quotas."""
         quotas, values = self.quotas(cushion), self.who.values
-        total = self.company - values.sum(
-            axis=0
-        )  # deals without a rep count whole: nobody has a quota on them
+        total = self.company - values.sum(axis=0)  # deals without a rep count whole: they have no quota
         if layer == "rep":
             return self._reach(total + np.minimum(values, quotas[:, None]).sum(axis=0))
         for team in self.who.team_names:
