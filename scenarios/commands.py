@@ -130,8 +130,8 @@ COMMANDS: tuple[Command, ...] = (
         "suggest",
         "Suggest quotas with wished odds, for every scope and period; or the activity for a target.\n"
         "With --sum quotas add up: reps' to teams', teams' to the company's, quarters to the year.\n"
-        "Example: quotacast suggest demo/plan.toml --rep 0.6 --sum rep --by quarter --out quotas.csv\n"
-        "         quotacast quotas demo/plan.toml --quotas quotas.csv\n"
+        "Example: quotacast suggest demo/plan.toml --rep 0.6 --out quotas.csv\n"
+        "         quotacast suggest demo/plan.toml --sum rep --by quarter\n"
         "         quotacast suggest demo/plan.toml --target 12000000 --by activity:call",
         "suggest:suggested",
         "suggest:suggested_text",
@@ -155,7 +155,7 @@ COMMANDS: tuple[Command, ...] = (
         "reconcile",
         "Hold a company target against what is to be expected, and split it to teams and reps.\n"
         "Example: quotacast reconcile demo/plan.toml --target 12000000\n"
-        "         quotacast reconcile demo/plan.toml --split prior-year --cushion 5%,10%",
+        "         quotacast reconcile demo/plan.toml --split prior-year --cushion 5%",
         "reconcile:reconciled",
         "reconcile_view:reconciled_text",
         (

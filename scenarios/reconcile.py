@@ -106,9 +106,11 @@ def asked(run: Run, options: Options) -> tuple[Wish, list[str]]:
     split = attempt(_split, run, options["split"])
     pinned, target = Pinned(), 0.0
     aside: list[str] = []
+    pins: tuple[dict[tuple[str, str], Pinned], list[str]] | None
+    pins = attempt(pins_of, run, [name], [period.label] if period else [])
+    if options["target"] is not None and which:
+        attempt(_above_zero, "--target", name, options["target"])
     if which and period:
-        pins: tuple[dict[tuple[str, str], Pinned], list[str]] | None
-        pins = attempt(pins_of, run, [name], [period.label])
         pinned, aside = (pins[0].get((name, period.label), pinned), pins[1]) if pins else (pinned, [])
         target = attempt(_target, run, name, period, options["target"], pinned)
     who = listed(run.roster)
@@ -158,7 +160,12 @@ def _target(run: Run, name: str, period: Period, target: float | None, pinned: P
     if len({value for _, value in given}) > 1:
         said = " and ".join(f"{place} {value:,.10g}" for place, value in given)
         raise PlanError(f"{said} contradict each other: keep one of them")
+    return _above_zero(given[0][0], name, given[0][1])
+
+
+def _above_zero(place: str, name: str, target: float) -> float:
+    """A target that a metric can have."""
     try:
-        return check_target(name, given[0][1])
+        return check_target(name, target)
     except PlanError as error:
-        raise PlanError([f"{given[0][0]}: {problem}" for problem in error.problems]) from None
+        raise PlanError([f"{place}: {problem}" for problem in error.problems]) from None

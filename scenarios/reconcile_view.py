@@ -79,7 +79,7 @@ def _frontier(answer: Answer, width: int) -> Iterator[str]:
         Field("sum_of_quotas", unit, ""),
         Field("median_rep", "probability", ""),
         Field("share_attaining", "probability", ""),
-        Field("company", "probability", ""),
+        Field("company_reaches it", "probability", ""),
         Field("teams_cover", "probability", ""),
         Field("reps_cover", "probability", ""),
     )

@@ -84,15 +84,15 @@ def asked(run: Run, options: Options) -> tuple[Ask, list[str]]:
     pieces = () if whole is None else attempt(_pieces, run, whole, options)
     pins: dict[tuple[str, str], Pinned] = {}
     aside: list[str] = []
-    if names and whole and pieces is not None:
-        found = attempt(pins_of, run, names, [whole.label, *(p.label for p in pieces)])
-        if found:
-            pins, aside = found
-        if options["sum"]:
-            attempt(_refuse_wide_pins, pins, whole)
-            for name in names:
-                pinned = pins.get((name, whole.label), Pinned())
-                attempt(pots, listed(run.roster), pinned, pinned.target(COMPANY))
+    labels = [p.label for p in (whole, *(pieces or ())) if p is not None]
+    found = attempt(pins_of, run, names or (), labels)
+    if found:
+        pins, aside = found
+    if names and whole and pieces is not None and options["sum"]:
+        attempt(_refuse_wide_pins, pins, whole)
+        for name in names:
+            pinned = pins.get((name, whole.label), Pinned())
+            attempt(pots, listed(run.roster), pinned, pinned.target(COMPANY))
     if problems:
         raise PlanError(dict.fromkeys(problems))
     rounding = run.plan.aim.rounding if options["rounding"] is None else options["rounding"]

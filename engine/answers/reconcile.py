@@ -141,7 +141,8 @@ def _row(paths: Paths, ask: Demand, scope: Scope, target: float) -> dict[str, An
     wished = ask.wished.of(scope.kind)
     middle, at_wished = float(np.median(values)), float(best(in_order(values, "up"), wished))
     pin = ask.pinned.by_scope.get(scope)
-    handed = {"company": "the target", "team": "sum of reps", "rep": ask.named}[scope.kind]
+    over = f" less {ask.layers.reps:.0%} on top" if ask.layers.reps else ""
+    handed = {"company": "the target", "team": f"sum of reps{over}", "rep": ask.named}[scope.kind]
     return {
         "scope": scope.kind,
         "scope_id": scope.id,
