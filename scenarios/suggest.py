@@ -39,10 +39,11 @@ def suggested(run: Run, options: Options) -> tuple[Answer, Sequence[str]]:
     if (options["by"] or "").startswith(ACTIVITY):
         return _by_activity(run, options), run.plan_notes
     ask, notes = asked(run, options)
-    trusted(run, ask.metrics)
+    notes += trusted(run, ask.metrics)
     paths = run.paths([ask.whole, *ask.pieces], ask.metrics)
     known = {*paths.scopes()}
-    kept = tuple(s for s in ask.scopes if s in known and s.id != NONE)
+    there = (s for s in ask.scopes if s in known and s.id != NONE)
+    kept = tuple(sorted(there, key=lambda s: (SCOPE_KINDS.index(s.kind), s.id)))
     found = quota_sheet(paths, replace(ask, scopes=kept), run.provenance())
     if found.rows.empty:
         raise PlanError(f"no quota could be suggested. {found.words}")

@@ -296,6 +296,8 @@ def _cut(
 
 def _words(rows: pd.DataFrame, ask: Ask) -> str:
     said = [_sentence(rows, name, ask) for name in ask.metrics]
+    if any(said) and not ask.keep:
+        said.append("Each quota stands for itself; --sum makes them add up.")
     return " ".join(s for s in said if s) or "No quota could be suggested."
 
 
@@ -316,6 +318,4 @@ def _sentence(rows: pd.DataFrame, name: str, ask: Ask) -> str:
         f"{show(float(group['target'].sum()))}"
         for kind, group in sums.items()
     ]
-    return (
-        f"{name} in {ask.whole.label}: {', '.join(parts)}. Each stands for itself; --sum makes them add up."
-    )
+    return f"{name} in {ask.whole.label}: {', '.join(parts)}."
