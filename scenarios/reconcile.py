@@ -23,7 +23,8 @@ from quotacast.scenarios.comparable import comparable, pay_of
 from quotacast.scenarios.pins import pins_of, share_option, wished
 from quotacast.scenarios.run import Run
 from quotacast.scenarios.splits import WAYS, Shares, Way, file_split, named_split, read_shares
-from quotacast.scenarios.suggest import period_of, trusted
+from quotacast.scenarios.suggest import period_of
+from quotacast.scenarios.trackrecord import trusted
 
 Options = Mapping[str, Any]
 

@@ -23,7 +23,7 @@ from quotacast.scenarios.inverse import inverse_funnel, wish
 from quotacast.scenarios.inverse_view import inverse_lines
 from quotacast.scenarios.pins import pins_of, wished
 from quotacast.scenarios.run import Run
-from quotacast.scenarios.trackrecord import SCORED, standing, stored_record
+from quotacast.scenarios.trackrecord import trusted
 
 Options = Mapping[str, Any]
 
@@ -151,27 +151,6 @@ def _refuse_wide_pins(pins: Mapping[tuple[str, str], Any], whole: Period) -> Non
     ]
     if problems:
         raise PlanError(problems)
-
-
-def trusted(run: Run, names: Sequence[str]) -> list[str]:
-    """What the track record says; quotas are not set from odds that it withholds.
-
-    Raises
-    ------
-    PlanError
-        Where it does, unless forced.
-    """
-    record = stored_record(run)
-    said: list[str] = []
-    if record is None:
-        return said
-    for name in names:
-        found = standing(record, SCORED.get(name, name)) if name in SCORED else None
-        if found is not None and found.verdict == "withheld" and not run.force:
-            raise PlanError(f"no quotas on {name}: {found.line}; --force sets them all the same")
-        if found is not None and found.verdict in ("doubtful", "withheld"):
-            said.append(f"{name}: {found.line}")
-    return said
 
 
 def _left_notes(answer: Answer) -> list[str]:

@@ -16,7 +16,7 @@ from quotacast.scenarios.noeffect import with_odds
 from quotacast.scenarios.pins import wished
 from quotacast.scenarios.quotafile import read_quotas
 from quotacast.scenarios.run import Run
-from quotacast.scenarios.trackrecord import judged, stored_record
+from quotacast.scenarios.trackrecord import judged, stored_record, trusted
 
 
 def quota_verdicts(
@@ -63,8 +63,8 @@ def quota_verdicts(
     periods = [run.plan.calendar.parse(q.period) for q in chosen]
     paths = run.paths(periods, tuple({q.metric: None for q in chosen}))
     if fair:
+        notes = (*notes, *trusted(run, tuple({q.metric: None for q in chosen})))
         odds = (pay_of(run.plan), wished(run.plan, {}).company, comparable(run, chosen))
-        whole = together(paths, chosen, run.plan.calendar, run.provenance(), *odds)
-        return judged(whole, stored_record(run), run.force), notes
+        return together(paths, chosen, run.plan.calendar, run.provenance(), *odds), notes
     found = attainability(paths, chosen, run.plan.calendar, run.provenance(), percents)
     return with_odds(judged(found, stored_record(run), run.force), run, chosen), notes

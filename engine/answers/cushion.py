@@ -182,16 +182,16 @@ def _words(facts: Mapping[str, Any], show: Callable[[float | None], str]) -> str
             f"Feasible: the smallest cushion is 0% (assigning more sells nothing); up to "
             f"{facts['room']:+.1%} the median rep keeps {y}."
         )
-    return f"{text} {_covering(facts, x)}"
+    return f"{text} {_covering(facts, x, y)}"
 
 
-def _covering(facts: Mapping[str, Any], x: str) -> str:
+def _covering(facts: Mapping[str, Any], x: str, y: str) -> str:
     teams, reps = facts["covering"]["team"], facts["covering"]["rep"]
     if reps is None or teams is None:
         return f"Without counting on sales above quota no cushion reaches it with {x}."
-    verdict = "feasible" if facts["covering_feasible"] else "infeasible"
+    verdict = "feasible" if facts["covering_feasible"] else f"wanted {y}, so infeasible"
     return (
         f"Without counting on sales above quota {x} needs at least {teams:+.1%} at teams and "
         f"{facts['covering_reps_over_teams']:+.1%} more at reps ({reps:+.1%} in all); the median rep is then "
-        f"at {percent(facts['covering_rep_odds'])}: {verdict}."
+        f"at {percent(facts['covering_rep_odds'])}, {verdict}."
     )

@@ -125,6 +125,8 @@ def fairness_words(facts: Mapping[str, Any]) -> str:
     if not wide:
         return "No two reps are comparable."
     top = wide[0]
+    if top["most"] - top["least"] < 2 * EVEN and facts["sd"] < EVEN:
+        return f"All {top['reps']} comparable reps ({top['group']}) have about {top['median']:.0%}."
     text = (
         f"Among {top['reps']} comparable reps ({top['group']}) the odds run from {top['least']:.0%} "
         f"({top['least_rep']}) to {top['most']:.0%} ({top['most_rep']}); with the same sum all could have "

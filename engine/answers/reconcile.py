@@ -21,6 +21,7 @@ import pandas as pd
 from quotacast.engine.answer import Answer, Field
 from quotacast.engine.answers.cushion import Cushion, cushion_facts
 from quotacast.engine.answers.quotasheet import Wished
+from quotacast.engine.answers.together import shortfall
 from quotacast.engine.assign import (
     NO_LAYERS,
     Layers,
@@ -55,6 +56,7 @@ FIELDS = (
     Field("wished", "probability", "wished odds"),
     Field("at_wished", "metric", "the highest target with the wished odds"),
     Field("gap_wished", "metric", "target less that"),
+    Field("shortfall", "metric", "expected cost of a miss: mean of what is short, 0 where reached"),
     Field("basis", "text", "where the quota comes from"),
     Field("definition", "text", "what is counted"),
 )
@@ -156,6 +158,7 @@ def _row(paths: Paths, ask: Demand, scope: Scope, target: float) -> dict[str, An
         "wished": wished,
         "at_wished": at_wished,
         "gap_wished": target - at_wished,
+        "shortfall": shortfall(values, target, ask.metric),
         "basis": f"kept: {pin.place}" if pin else handed,
         "definition": ask.metric.definition,
     }
