@@ -10,7 +10,6 @@ from quotacast.engine.assign import Pin, Pinned
 from quotacast.engine.metrics import metric
 from quotacast.engine.quota import Scope
 from quotacast.errors import PlanError
-from quotacast.models.history.schema import NONE
 from quotacast.scenarios.overlay import key_path
 from quotacast.scenarios.plan import Plan
 from quotacast.scenarios.run import Run
@@ -92,8 +91,9 @@ def _problems(run: Run, pin: Pin, key: Key, before: Iterable[Pin]) -> list[str]:
         for other in before
         if other.scope == pin.scope
     ]
-    if pin.scope.id == NONE:
-        problems.append(f"{pin.place}.scope: {pin.scope} are deals without a rep: nobody to have a quota")
+    there = {scope for rep, team in run.roster for scope in (Scope("rep", rep), Scope("team", team))}
+    if pin.scope in run.scopes and pin.scope not in there and pin.scope.kind != "company":
+        problems.append(f"{pin.place}.scope: nobody of {pin.scope} is at work after {run.history.as_of_date}")
     if metric(name).unit == "count" and pin.target != round(pin.target):
         problems.append(f"{pin.place}.target: {pin.target:g} came for {name}, wanted a whole number")
     if reason := run.able.reason(name):

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,13 @@ from quotacast.engine.places import expected_places
 from quotacast.engine.quota import Scope
 from quotacast.engine.skills import some_rows
 from quotacast.engine.worlds import WorldSpec, draw_truth, make_world, write_world
+from quotacast.errors import PlanError
 from quotacast.scenarios import run as running
+from quotacast.scenarios import trackrecord
 from quotacast.scenarios.plan import load_plan
 from quotacast.scenarios.quotafile import read_quotas
 from quotacast.scenarios.run import Run
+from quotacast.scenarios.trackrecord import Standing
 
 AIM = """
 [aim]
@@ -290,6 +294,25 @@ def test_pins_that_cannot_be_kept_are_refused_with_their_places(
     more = ("--target", "1500000") if "--target" in said else ()
     found = problems("reconcile", plan(home, "pins", tables), *more)
     assert any(said in p for p in found), found
+
+
+def test_a_pin_of_somebody_who_has_left_is_refused(home: Path, monkeypatch: Any) -> None:
+    left = Run.roster.fget  # type: ignore[attr-defined]
+    monkeypatch.setattr(Run, "roster", property(lambda run: tuple(p for p in left(run) if p[0] != "r05")))
+    path = plan(home, "left", '[[aim.pin]]\nscope = "rep:r05"\ntarget = 5_000\n')
+    assert problems("suggest", path) == [
+        "error: aim.pin[1].scope: nobody of rep:r05 is at work after 2026-12-31"
+    ]
+
+
+def test_odds_that_the_record_withholds_carry_no_quotas(monkeypatch: Any) -> None:
+    bad = Standing("errors 2.0 times those of prior year: odds withheld", "withheld")
+    monkeypatch.setattr(trackrecord, "stored_record", lambda run: object())
+    monkeypatch.setattr(trackrecord, "standing", lambda record, metric: bad)
+    with pytest.raises(PlanError, match=r"odds on bookings are withheld: errors 2.0 times"):
+        trackrecord.trusted(SimpleNamespace(force=False), ["bookings", "activity:call"])  # type: ignore[arg-type]
+    said = trackrecord.trusted(SimpleNamespace(force=True), ["bookings"])  # type: ignore[arg-type]
+    assert said == [f"bookings: {bad.line}"]
 
 
 def test_a_pin_of_zero_and_a_target_of_zero_name_their_keys(home: Path) -> None:
