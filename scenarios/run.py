@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from quotacast.engine.able import Able, able
 from quotacast.engine.associations import association_notes
 from quotacast.engine.backtest.record import Record, load_record
@@ -32,6 +34,7 @@ from quotacast.models.funnel import (
     require_trust,
 )
 from quotacast.models.history.history import History
+from quotacast.models.history.schema import NONE
 from quotacast.models.periods import Period
 from quotacast.models.timegrid import day_number
 from quotacast.models.turnover import turnover
@@ -124,6 +127,16 @@ class Run:
         reps = {*people.reps, *self.history.reps["rep_id"], *(hire.rep_id for hire in hires)}
         named = [Scope("team", str(t)) for t in sorted(teams)] + [Scope("rep", str(r)) for r in sorted(reps)]
         return (Scope("company"), *named)
+
+    @property
+    def roster(self) -> tuple[tuple[str, str], ...]:
+        """Reps at work after the as-of date, the plan's hires among them, with their teams."""
+        people, today = self._people, int(day_number(self.history.as_of_date))
+        there = (people.stop > today) & np.array([rep != NONE for rep in people.reps], dtype=bool)
+        known = [
+            pair for pair, here in zip(zip(people.reps, people.team, strict=True), there, strict=True) if here
+        ]
+        return (*known, *((hire.rep_id, hire.team) for hire in self.drivers.hires))
 
     @cached_property
     def _prepared(self) -> Any:

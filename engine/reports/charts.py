@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from quotacast.engine.answer import Answer
-from quotacast.engine.reports import bars, fan, odds, reliability
+from quotacast.engine.reports import bars, fan, frontier, odds, reliability
 from quotacast.errors import QuotacastError
 
 Chart = Callable[[Answer, float], str | None]
@@ -14,6 +14,7 @@ CHARTS: Mapping[str, Chart] = {
     "fan": fan.draw,
     "odds": odds.draw,
     "bars": bars.draw,
+    "frontier": frontier.draw,
     "reliability": reliability.draw,
     "table": lambda answer, width: None,
 }
