@@ -82,6 +82,11 @@ def _scopes(plan: Plan) -> Iterator[tuple[str, Scope]]:
         yield _path(plan, ("absence", at, "rep")), Scope("rep", absence.rep)
     for at, change in enumerate(plan.changes):
         yield _path(plan, ("change", at, "scope")), Scope.parse(change.scope)
+    for at, move in enumerate(plan.moves):
+        yield _path(plan, ("move", at, "from")), Scope.parse(move.giver)
+        yield _path(plan, ("move", at, "to")), Scope.parse(move.taker)
+    for at, shift in enumerate(plan.shifts):
+        yield _path(plan, ("shift", at, "scope")), Scope.parse(shift.scope)
     for at, lever in enumerate(plan.levers):
         yield _path(plan, ("lever", at, "scope")), Scope.parse(lever.scope)
     for at, pin in enumerate(plan.aim.pin):

@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quotacast.engine.drivers import Absence, Change, Drivers, Hire, Leave, People
+from quotacast.engine.drivers import Absence, Change, Drivers, Hire, Leave, Move, People, Shift
 from quotacast.engine.quota import Quota
 from quotacast.errors import PlanError
 from quotacast.models.periods import Calendar, Period
@@ -68,6 +68,8 @@ class Plan:
     absences: tuple[schema.AbsenceTable, ...]
     people: schema.PeopleTable
     changes: tuple[schema.ChangeTable, ...]
+    moves: tuple[schema.MoveTable, ...]
+    shifts: tuple[schema.ShiftTable, ...]
     levers: tuple[schema.LeverTable, ...]
     costs: schema.CostsTable | None
     terms: schema.TermsTable | None
@@ -103,7 +105,7 @@ class Plan:
 
     def _rebuilt(self, document: Mapping[str, Any], scenario: str | None) -> Plan:
         default = "" if self.path else self.name
-        return _build(document, self.path, self.home, scenario, default_name=default)
+        return build(document, self.path, self.home, scenario, default_name=default)
 
     def drivers(self, reps_known: Collection[str] = ()) -> Drivers:
         """What the simulator is told.
@@ -118,8 +120,14 @@ class Plan:
                 Change(c.what, c.scope, c.times, c.to, c.first, c.last, c.causal) for c in self.changes
             ),
             absences=tuple(Absence(a.rep, a.first, a.last, a.share) for a in self.absences),
+            moves=tuple(Move(m.segment, m.giver, m.taker, m.first, m.last, m.share) for m in self.moves),
+            shifts=tuple(self._shift(one) for one in self.shifts),
             people=People(self.people.leavers, self.people.backfill_days, self.people.keep_odds),
         )
+
+    def _shift(self, shift: schema.ShiftTable) -> Shift:
+        giver, taker = (self.calendar.parse(label) for label in (shift.giver, shift.taker))
+        return Shift(shift.scope, shift.share, (giver.first, giver.last), (taker.first, taker.last))
 
     def check_against(
         self,
@@ -166,7 +174,7 @@ def load_plan(path: Path, *, scenario: str | None = None) -> Plan:
         With every problem at once, each naming the key's path, what came and what was wanted.
     """
     path = Path(path).absolute()
-    return _build(_read(path), path, path.parent, scenario)
+    return build(_read(path), path, path.parent, scenario)
 
 
 def default_plan(folder: Path, as_of: date, calendar: Calendar | None = None) -> Plan:
@@ -185,7 +193,7 @@ def default_plan(folder: Path, as_of: date, calendar: Calendar | None = None) ->
         why = f"the next fiscal year, as only {left} days of {year.label} are left"
     document = {"horizon": horizon, "as_of": as_of, "data": {"folder": str(source)}}
     document["calendar"] = {key: value for key, value in vars(used).items() if value is not None}
-    plan = _build(
+    plan = build(
         document,
         None,
         source.parent if source.is_file() else source,
@@ -224,7 +232,7 @@ def _with_line(message: str, text: str) -> str:
     return f"not TOML: {message}"
 
 
-def _build(
+def build(
     document: Mapping[str, Any],
     path: Path | None,
     home: Path,
@@ -232,6 +240,13 @@ def _build(
     *,
     default_name: str = "",
 ) -> Plan:
+    """The checked plan of a plain document, with one scenario laid over it.
+
+    Raises
+    ------
+    PlanError
+        With every problem of the document and of all its scenarios.
+    """
     from quotacast.scenarios.planquotas import gather
     from quotacast.scenarios.validate import laid, locator, scenario_names, validate
 
@@ -254,6 +269,8 @@ def _build(
         absences=table.absence,
         people=table.people,
         changes=table.change,
+        moves=table.move,
+        shifts=table.shift,
         levers=table.lever,
         costs=table.costs,
         terms=table.terms,
