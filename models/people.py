@@ -61,7 +61,7 @@ class Employment:
         return {rep: i for i, rep in enumerate(self.reps)}
 
 
-def tenure_band(tenure: Ints) -> NDArray[np.int32]:
+def tenure_band(tenure: Ints | Floats) -> NDArray[np.int32]:
     """Band of a tenure in days."""
     edges = np.asarray(TENURE_EDGES)
     return np.asarray(np.searchsorted(edges, np.maximum(tenure, 0), side="right") - 1, dtype=np.int32)

@@ -273,7 +273,8 @@ def _search(game: Game) -> dict[str, Any]:
     costs = points @ np.array([lever.cost for lever in game.levers])
 
     def odds(point: tuple[float, ...]) -> float:
-        return float(game.figures(point)[ODDS, 0])
+        roughly = float(game.figures(point)[ODDS, 0])
+        return roughly if roughly < game.wish.probability else _verified(game, point)
 
     found = cheapest(points, costs, _surrogate(game, points), odds, game.wish.probability, MOST)
     return {**_told(game, found), "found": found.point is not None}
@@ -311,18 +312,11 @@ def _told(game: Game, found: Cheapest) -> dict[str, Any]:
     moves = {
         lever.name: lever.at(share) for lever, share in zip(game.levers, found.point, strict=True) if share
     }
-    return {
-        "moves": moves,
-        "cost": found.cost,
-        "odds": found.odds,
-        "guarantee": guarantee,
-        **_verified(game, found),
-    }
+    return {"moves": moves, "cost": found.cost, "odds": found.odds, "guarantee": guarantee}
 
 
-def _verified(game: Game, found: Cheapest) -> dict[str, Any]:
-    """The set found, simulated with all futures of the plan."""
-    paths = game.run.variant(game.drivers(found.point or ()), (game.wish.period,), None, (game.wish.metric,))
+def _verified(game: Game, point: tuple[float, ...]) -> float:
+    """Odds of a set of levers with all futures of the plan."""
+    paths = game.run.variant(game.drivers(point), (game.wish.period,), None, (game.wish.metric,))
     values = series(paths, metric(game.wish.metric), game.wish.scope, game.wish.period).total
-    reached = metric(game.wish.metric).attains(values, game.wish.target)
-    return {"odds_verified": float(reached.mean()), "draws_verified": int(values.size)}
+    return float(metric(game.wish.metric).attains(values, game.wish.target).mean())

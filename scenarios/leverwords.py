@@ -43,7 +43,7 @@ def _closed(summary: Mapping[str, Any]) -> str:
     moves = ", ".join(f"{name} {value:g}" for name, value in found["moves"].items())
     return (
         f"Cheapest set: {moves or 'nothing'}, for {money(found['cost'])}, odds "
-        f"{percent(found['odds_verified'])} ({found['guarantee']})."
+        f"{percent(found['odds'])} ({found['guarantee']})."
     )
 
 
@@ -69,7 +69,7 @@ def _lines(answer: Answer, width: int) -> Iterator[str]:
     )
     yield ""
     yield f"{'':<{_NAME}}{'':>13}{'part of the gap':>26}{'odds, points':>19}"
-    yield f"{'lever':<{_NAME}}{'from to':>13}{'part':>9}{'10 to 90%':>17}{'part':>8}{'alone':>6}{'':>1}{'cost':>4}"
+    yield f"{'lever':<{_NAME}}{'reach':>13}{'part':>9}{'10 to 90%':>17}{'part':>8}{'alone':>6}{'':>1}{'cost':>4}"
     for row in rows:
         yield _lever_line(row, unit)
     yield f"{'all together':<{_NAME}}{'':>13}{signed(summary['levers'], unit):>9}{'':>17}{points(summary['odds_all'] - summary['odds_now']):>8}"

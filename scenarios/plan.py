@@ -136,6 +136,7 @@ class Plan:
         kinds: Collection[str] | None = None,
         as_of: date | None = None,
         teams: Collection[str] = (),
+        segments: Collection[str] | None = None,
     ) -> tuple[str, ...]:
         """Check the plan against the history it is used with.
 
@@ -149,6 +150,8 @@ class Plan:
             The as-of date in force; without it the plan's own.
         teams : collection of str
             Teams besides those of ``reps`` (former ones).
+        segments : collection of str, optional
+            Segments that the models tell apart; None leaves them unchecked.
 
         Returns
         -------
@@ -162,7 +165,7 @@ class Plan:
         """
         from quotacast.scenarios.against import check
 
-        return check(self, reps, kinds, as_of or self.as_of, teams)
+        return check(self, reps, kinds, as_of or self.as_of, teams, segments)
 
 
 def load_plan(path: Path, *, scenario: str | None = None) -> Plan:
