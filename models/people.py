@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from quotacast.models.history.history import History
 from quotacast.models.history.schema import NONE
+from quotacast.models.terms import Floats
 from quotacast.models.timegrid import Ints, day_number
 
 #: Lower ends of the tenure bands, in days: 0-1, 1-3, 3-6, 6-9, 9-12 months, then fully ramped.

@@ -1,9 +1,9 @@
 """Plans of record: what was approved, by whom, with which odds; kept so that any change of it is noticed.
 
 ``approved/<slug>/`` next to the plan holds ``manifest.json``, the plan as it was (``plan.toml``), its content with
-the scenario laid over it (``plan.json``), the quotas with their odds (``quotas.csv``, which ``quotas --quotas``
-reads again), the forecast (``forecast.csv``) and the changes against the version before (``changes.json``). The
-manifest carries a sha256 of every file and one over itself, and each version names the hash of the one before.
+the scenario laid over it (``plan.json``), the quotas with their odds (``quotas.json``, and ``quotas.csv``, which
+``quotas --quotas`` reads), the forecast (``forecast.csv``) and the changes against the version before
+(``changes.json``). The manifest carries a sha256 of every file and one over itself, and each version names the hash of the one before.
 That finds slips and later edits; it is no signature against somebody who computes the hashes anew.
 """
 
@@ -19,7 +19,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from quotacast.engine.quota import Quota
+from quotacast.engine.quota import Quota, Scope
 from quotacast.errors import DataError, PlanError
 from quotacast.models import store
 from quotacast.scenarios.plan import Plan
@@ -46,7 +46,7 @@ class Approved:
         Content of the plan, scenario laid over.
     quotas : tuple of Quota
     odds : mapping
-        Rows of ``quotas.csv`` by (set, scope, metric, period): target, p_attain and quantiles.
+        Rows of ``quotas.json`` by (set, scope, metric, period): target, p_attain and quantiles.
     """
 
     folder: Path
@@ -179,17 +179,20 @@ def read(folder: Path) -> Approved:
 
 
 def _read(folder: Path, manifest: Mapping[str, Any]) -> Approved:
-    import pandas as pd
-
-    from quotacast.scenarios.quotafile import read_quotas
-    from quotacast.scenarios.schema import CalendarTable
-
     document = revived(json.loads((folder / "plan.json").read_text(encoding="utf-8")))
-    calendar = CalendarTable.model_validate(document.get("calendar", {})).calendar()
-    rows = pd.read_csv(folder / "quotas.csv", dtype={"scope": str, "metric": str, "period": str, "set": str})
-    known = rows.astype(object).where(rows.notna(), None).to_dict("records")
-    odds = {(r["set"], r["scope"], r["metric"], r["period"]): r for r in known}
-    quotas = read_quotas(folder / "quotas.csv", calendar=calendar) if known else ()
+    rows = json.loads((folder / "quotas.json").read_text(encoding="utf-8"))
+    quotas = tuple(
+        Quota(
+            Scope.parse(r["scope"]),
+            r["metric"],
+            r["period"],
+            r["target"],
+            r["set"],
+            f"approved {folder.name}",
+        )
+        for r in rows
+    )
+    odds = {(r["set"], r["scope"], r["metric"], r["period"]): r for r in rows}
     return Approved(folder, manifest, document, quotas, odds)
 
 
