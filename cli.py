@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "Start": ("example", "import", "check"),
-    "Answer": ("plan", "forecast", "quotas", "pipeline", "performers"),
+    "Answer": ("plan", "forecast", "quotas", "pipeline", "performers", "capacity"),
     "Decide": ("suggest",),
     "Trust": ("backtest", "report", "fit"),
 }

@@ -118,6 +118,14 @@ COMMANDS: tuple[Command, ...] = (
         (Option("--lift", "Price the top quarter's rate for the others; or evenness.", metavar="WHAT"),),
     ),
     Command(
+        "capacity",
+        "Tell how many hours signed and expected deals take to deliver, and how many people that needs.\n"
+        "Example: quotacast capacity demo/plan.toml --by quarter",
+        "delivering:capacity_answer",
+        "delivering:capacity_text",
+        picks=("scope", "by"),
+    ),
+    Command(
         "suggest",
         "Suggest how much of an activity reaches a target, per rep and working day.\n"
         "Example: quotacast suggest demo/plan.toml --target 12000000 --by activity:call",

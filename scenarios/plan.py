@@ -22,7 +22,7 @@ from quotacast.errors import PlanError
 from quotacast.models.periods import Calendar, Period
 
 if TYPE_CHECKING:
-    from quotacast.scenarios import schema
+    from quotacast.scenarios import schema, schema_money
 
 #: With more days than this left of the current fiscal year, the default plan is about the rest of it.
 ENOUGH_DAYS = 60
@@ -71,10 +71,11 @@ class Plan:
     moves: tuple[schema.MoveTable, ...]
     shifts: tuple[schema.ShiftTable, ...]
     levers: tuple[schema.LeverTable, ...]
-    costs: schema.CostsTable | None
-    terms: schema.TermsTable | None
-    cash: schema.CashTable | None
-    capacity: schema.CapacityTable | None
+    costs: schema_money.CostsTable | None
+    terms: schema_money.TermsTable | None
+    cash: schema_money.CashTable | None
+    capacity: schema_money.CapacityTable | None
+    fx: schema_money.FxTable | None
     scenarios: tuple[str, ...]
     path: Path | None
     home: Path
@@ -279,6 +280,7 @@ def build(
         terms=table.terms,
         cash=table.cash,
         capacity=table.capacity,
+        fx=table.fx,
         scenarios=scenario_names(document),
         path=path,
         home=home,

@@ -36,6 +36,10 @@ KEYS = {
         *SCOPED, "metric", "period", "target", "p_attain", "aim", "opens", "age",
         "expected", "needed", "expected_money", "needed_money", "missing", "create", "create_by",
     ],
+    ("capacity", "--by", "quarter"): [
+        *SCOPED, "period", "confirmed", "open", "new", "hours_p50", "hours_p80", "people_signed",
+        "people_p50", "people_p80", "people", "p_short", "p_idle",
+    ],
     ("performers",): PERFORMERS,
     ("performers", "--by", "quarter"): PERFORMERS,
 }  # fmt: skip
@@ -59,6 +63,8 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "crm" / "leads.csv").unlink()
     log = pd.read_csv(folder / "crm" / "activities.csv", dtype=str)
     log[log["kind"] == "call"].to_csv(folder / "crm" / "activities.csv", index=False)
+    with (folder / "plan.toml").open("a", encoding="utf-8") as file:
+        file.write("\n[capacity]\nperson_month = 120\nduration = 45\npeople = 5\n")
     ask(folder / "plan.toml", "fit")
     return folder / "plan.toml"
 
@@ -179,3 +185,17 @@ def test_the_worst_month_is_told(plan: Path) -> None:
 )
 def test_what_cannot_be_answered_is_refused(plan: Path, call: tuple[str, ...], said: str) -> None:
     assert said in ask(plan, *call, code=2)
+
+
+def test_capacity_on_the_screen_and_refused(plan: Path, tmp_path: Path) -> None:
+    text = ask(plan, "capacity", "--by", "quarter")
+    assert "There are 5" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "team:north" in ask(plan, "capacity", "--by", "quarter", "--scope", "team:north")
+    assert "people are planned by week" in ask(plan, "capacity", "--by", "day", code=2)
+    bare = tmp_path / "bare.toml"
+    stated = (
+        plan.read_text().split("\n[capacity]")[0].replace('folder = "crm"', f'folder = "{plan.parent}/crm"')
+    )
+    bare.write_text(stated)
+    assert "the plan has no [capacity]" in ask(bare, "capacity", code=2)
