@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 GROUPS = {
     "Start": ("example", "import", "check"),
     "Answer": ("plan", "forecast", "quotas", "pipeline", "performers", "capacity"),
-    "Decide": ("suggest",),
+    "Decide": ("suggest", "compare", "approve"),
     "Trust": ("backtest", "report", "fit"),
 }
 

@@ -99,9 +99,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Move:
-    """New business of a segment that goes from a rep or team to another, see :mod:`quotacast.engine.territory`.
+    """New business of a segment that goes from a rep or team to another.
 
-    ``first`` and ``last`` are inclusive; ``None`` means without bound. ``share`` is the part of the segment.
+    See :mod:`quotacast.engine.territory`. ``first`` and ``last`` are inclusive; ``None`` means without bound.
+    ``share`` is the part of the segment.
     """
 
     segment: str

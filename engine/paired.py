@@ -1,13 +1,14 @@
 """Differences between two simulations under the same random numbers.
 
 In every draw the same things happen to both, so a difference is the change's alone, and its Monte Carlo
-error is that of the differences, draw by draw, not of the two means. Draws that share a row of the posterior, and
-futures that stand for the forecast several times, are not independent: errors are those of a mean of clusters ::
+error is that of the differences, draw by draw, not of the two means. Draws that share a row of the
+posterior, and futures that stand for the forecast several times, are not independent: errors are those of a
+mean of clusters ::
 
     se = sqrt(G / (G - 1) * sum over clusters g of (sum of (x_i - mean) in g) ** 2) / n
 
-(linearised ratio mean of G clusters; Cochran 1977, Sampling Techniques, section 9.3, without a finite-population
-factor). With every draw in a cluster of its own this is the usual s / sqrt(n).
+(linearised ratio mean of G clusters; Cochran 1977, Sampling Techniques, section 9.3, without a
+finite-population factor). With every draw in a cluster of its own this is the usual s / sqrt(n).
 """
 
 from __future__ import annotations

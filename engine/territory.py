@@ -1,12 +1,12 @@
 """Territories: a segment's new business that goes from one rep or team to another.
 
-A deal or lead is created by a *territory* and worked by a *person*; as a rule they are the same rep. Where a move
-hands a share of a segment from giver a to taker b, a row is added whose creation is a's (level, quarters, segments
-and random numbers) and whose work is b's (days at work, ramp, recent activity, odds, values, seat). It keeps exactly
-those creations that a's own row drops: those of the segment, within the move's days, whose lot u, uniform by
-creation, lies in the move's part of (0, 1). So in every draw the same business comes in, only for somebody else: as much
-of it as the takers are at work. What was created before stays with its owner; of several takers each gets an
-equal part.
+A deal or lead is created by a *territory* and worked by a *person*; as a rule they are the same rep. Where a
+move hands a share of a segment from giver a to taker b, a row is added whose creation is a's (level,
+quarters, segments and random numbers) and whose work is b's (days at work, ramp, recent activity, odds,
+values, seat). It keeps exactly those creations that a's own row drops: those of the segment, within the
+move's days, whose lot u, uniform by creation, lies in the move's part of (0, 1). So in every draw the same
+business comes in, only for somebody else: as much of it as the takers are at work. What was created before
+stays with its owner; of several takers each gets an equal part.
 """
 
 from __future__ import annotations

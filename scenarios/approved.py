@@ -1,10 +1,11 @@
 """Plans of record: what was approved, by whom, with which odds; kept so that any change of it is noticed.
 
-``approved/<slug>/`` next to the plan holds ``manifest.json``, the plan as it was (``plan.toml``), its content with
-the scenario laid over it (``plan.json``), the quotas with their odds (``quotas.json``, and ``quotas.csv``, which
-``quotas --quotas`` reads), the forecast (``forecast.csv``) and the changes against the version before
-(``changes.json``). The manifest carries a sha256 of every file and one over itself, and each version names the hash of the one before.
-That finds slips and later edits; it is no signature against somebody who computes the hashes anew.
+``approved/<slug>/`` next to the plan holds ``manifest.json``, the plan as it was (``plan.toml``), its
+content with the scenario laid over it (``plan.json``), the quotas with their odds (``quotas.json``, and
+``quotas.csv``, which ``quotas --quotas`` reads), the forecast (``forecast.csv``) and the changes against the
+version before (``changes.json``). The manifest carries a sha256 of every file and one over itself, and each
+version names the hash of the one before. That finds slips and later edits; it is no signature against
+somebody who computes the hashes anew.
 """
 
 from __future__ import annotations
@@ -218,7 +219,7 @@ def write(folder: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) ->
     manifest["hash"] = seal(manifest)
     if folder.exists():
         raise PlanError(
-            f"{folder}: is approved already and is not replaced; a change is a new version: give it another name"
+            f"{folder}: is approved already and never replaced; a change is a new version: name it anew"
         )
     with store.new_folder(folder) as work:
         for name, content in files.items():
@@ -229,7 +230,7 @@ def write(folder: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) ->
 
 
 def stored(value: Any) -> Any:
-    """A plan's content as JSON holds it: days as ``{"day": "2027-02-01"}``, so that they come back as days."""
+    """A plan's content as JSON holds it: days as ``{"day": "2027-02-01"}``."""
     if isinstance(value, date):
         return {"day": value.isoformat()}
     if isinstance(value, Mapping):

@@ -23,8 +23,8 @@ from quotacast.engine.reports.words import money
 from quotacast.errors import PlanError
 from quotacast.models.periods import KINDS, Period
 from quotacast.scenarios.choose import check_by, select_metrics, select_quotas, select_scopes
-from quotacast.scenarios.noeffect import has_another
 from quotacast.scenarios.net import NET, net_costs, net_metrics, net_row
+from quotacast.scenarios.noeffect import has_another
 from quotacast.scenarios.run import Run
 from quotacast.scenarios.sides import Side, fitted, sides
 
@@ -260,4 +260,5 @@ def _sentence(row: Mapping[str, Any]) -> str:
     if not diff:
         return f"{row['scenario']}: exactly the same bookings as {row['against']}"
     more = "more" if diff > 0 else "less"
-    return f"{row['scenario']}: {money(abs(diff))} {more} bookings {against} (simulation error {money(row['diff_se'])})"
+    error = money(row["diff_se"])
+    return f"{row['scenario']}: {money(abs(diff))} {more} bookings {against} (simulation error {error})"

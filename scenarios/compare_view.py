@@ -71,7 +71,7 @@ def _block(answer: Answer, scenario: str, rows: pd.DataFrame, width: int) -> Ite
     inner = [f.name for f in answer.fields if f.name[0] == "p" and f.name[1:2].isdigit()]
     low, high = inner[0], inner[-1]
     ends = f"{low} to {high} of it"
-    yield _columns("", [cut(name(against), 9), cut(name(scenario), 9), "change"], ends)
+    yield _columns("", [cut(name(against), 8), cut(name(scenario), 8), "change"], ends)
     yield from _metric_lines(answer, rows, (low, high), width)
 
 
@@ -156,4 +156,5 @@ def _if_nothing(answer: Answer, scenario: str) -> str:
     ]
     if not rows:
         return ""
-    return f"association: if activity causes no new business, bookings change by {signed(rows[0]['diff'], 'money')}"
+    diff = signed(rows[0]["diff"], "money")
+    return f"association: if activity causes no new business, bookings change by {diff}"

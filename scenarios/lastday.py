@@ -30,8 +30,8 @@ def last_useful_day(
     Returns
     -------
     dict
-        ``last_useful_day``, the last on which more than ``worth`` of the effect is left, None where there is no
-        effect at all; ``effect_by_start``, rows of ``from`` and ``share``. Plain values.
+        ``last_useful_day``, the last on which more than ``worth`` of the effect is left, None where there
+        is no effect at all; ``effect_by_start``, rows of ``from`` and ``share``. Plain values.
     """
     length = (last - first).days
     days = [first + timedelta(days=round(length * k / starts)) for k in range(starts)]

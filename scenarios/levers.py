@@ -1,9 +1,10 @@
 """The gap to the company's target, lever by lever, and the cheapest way to close it.
 
-Every set of levers is simulated with the same random numbers and read on the same futures. The gap to the target
-is split by Shapley values (:mod:`quotacast.engine.answers.shapley`), so the parts sum to what all levers do together;
-intervals are those of a bootstrap over futures, the same resamples for every set. The cheapest set is searched on a
-grid (:mod:`quotacast.engine.answers.cheapest`) and simulated once more with all of the plan's futures.
+Every set of levers is simulated with the same random numbers and read on the same futures. The gap to the
+target is split by Shapley values (:mod:`quotacast.engine.answers.shapley`), so the parts sum to what all
+levers do together; intervals are those of a bootstrap over futures, the same resamples for every set. The
+cheapest set is searched on a grid (:mod:`quotacast.engine.answers.cheapest`) and simulated once more with
+all of the plan's futures.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from quotacast.engine.answer import Answer, Field
 from quotacast.engine.answers.cheapest import Cheapest, cheapest, corner_odds, grid
 from quotacast.engine.answers.shapley import EXACT, Parts, shapley
 from quotacast.engine.metrics import metric, series, units
+from quotacast.engine.paths import Paths
 from quotacast.engine.quota import Scope
 from quotacast.engine.streams import key, uniforms
 from quotacast.models.terms import Floats
@@ -29,7 +31,7 @@ from quotacast.scenarios.lever import Lever, first_day, levers_of, teams_of
 from quotacast.scenarios.leverwords import lever_words
 from quotacast.scenarios.run import Run
 
-#: Futures of one set of levers, resamples of the bootstrap, first days that are tried, and simulations of the search.
+#: Futures of one set of levers, resamples of the bootstrap, first days tried, and simulations of the search.
 LEVER_DRAWS, RESAMPLES, STARTS, MOST = 600, 200, 4, 40
 #: Percent of the resamples between which an interval lies.
 INTERVAL = (10.0, 90.0)
@@ -93,9 +95,7 @@ class Game:
         if asked not in self.kept:
             drivers = self.drivers(shares, first)
             paths = self.run.variant(drivers, (self.wish.period,), self.draws, (self.wish.metric,))
-            self.kept[asked] = series(
-                paths, metric(self.wish.metric), self.wish.scope, self.wish.period
-            ).total
+            self.kept[asked] = _values(self.wish, paths)
         return self.kept[asked]
 
     def drivers(self, shares: Sequence[float], first: date | None = None) -> Any:
@@ -136,7 +136,7 @@ def weighted_median(values: Floats, weights: Floats) -> Floats:
 
 
 def resample_weights(futures: Any, draws: int, resamples: int, seed: int) -> Floats:
-    """How often each of the first ``draws`` futures counts, as leaned on and in resamples of those that count.
+    """How often each of the first ``draws`` futures counts: as leaned on, and in resamples of those.
 
     Returns
     -------
@@ -156,8 +156,8 @@ def resample_weights(futures: Any, draws: int, resamples: int, seed: int) -> Flo
 def levers_answer(run: Run, options: Mapping[str, Any]) -> tuple[Answer, tuple[str, ...]]:
     """Split the gap to a target by lever, and search the cheapest set that reaches it with the wished odds.
 
-    ``options`` may hold ``metric`` (bookings), ``scope`` (company), ``target`` (the plan's quota), ``period`` (the
-    horizon) and ``probability`` (the plan's aim, else one half).
+    ``options`` may hold ``metric`` (bookings), ``scope`` (company), ``target`` (the plan's quota), ``period``
+    (the horizon) and ``probability`` (the plan's aim, else one half).
 
     Raises
     ------
@@ -295,20 +295,16 @@ def _surrogate(game: Game, points: Floats) -> Floats:
 
 
 def _told(game: Game, found: Cheapest) -> dict[str, Any]:
-    guarantee = (
-        f"the cheapest of {found.points:,} combinations, if odds never fall as levers go further and the "
-        f"interpolation errs by less than {found.margin:.1%} (the most that was seen in {found.simulated} simulated "
-        "combinations, but at least 2%)"
-        if found.complete
-        else f"the cheapest of {found.simulated} simulated combinations of {found.points:,}; the search was cut short"
-    )
-    if found.point is None:
-        why = (
-            "cannot be met with these levers"
-            if found.complete
-            else "none found before the search was cut short"
+    guarantee = f"the cheapest of {found.simulated} simulated combinations of {found.points:,}; the search ended early"
+    if found.complete:
+        guarantee = (
+            f"the cheapest of {found.points:,} combinations, if odds never fall as levers go further and the "
+            f"interpolation errs by less than {found.margin:.1%}, the most in {found.simulated} simulated "
+            "ones (2% at least)"
         )
-        return {"why": why, "guarantee": guarantee}
+    if found.point is None:
+        cut = "none found before the search was cut short"
+        return {"why": "cannot be met with these levers" if found.complete else cut, "guarantee": guarantee}
     moves = {
         lever.name: lever.at(share) for lever, share in zip(game.levers, found.point, strict=True) if share
     }
@@ -318,5 +314,10 @@ def _told(game: Game, found: Cheapest) -> dict[str, Any]:
 def _verified(game: Game, point: tuple[float, ...]) -> float:
     """Odds of a set of levers with all futures of the plan."""
     paths = game.run.variant(game.drivers(point), (game.wish.period,), None, (game.wish.metric,))
-    values = series(paths, metric(game.wish.metric), game.wish.scope, game.wish.period).total
+    values = _values(game.wish, paths)
     return float(metric(game.wish.metric).attains(values, game.wish.target).mean())
+
+
+def _values(asked: Wish, paths: Paths) -> Floats:
+    """Draws of the metric to be reached."""
+    return series(paths, metric(asked.metric), asked.scope, asked.period).total

@@ -56,40 +56,51 @@ def _lines(answer: Answer, width: int) -> Iterator[str]:
     summary, rows = answer.summary, answer.rows.to_dict("records")
     unit = summary["metric_units"][rows[0]["metric"]]
     head = [
+        f"{rows[0]['metric']} {rows[0]['period']}",
         f"target {show(summary['target'], unit)}",
         f"median now {show(summary['p50_now'], unit)}",
         f"gap {signed(summary['gap'], unit)}",
         f"odds {percent(summary['odds_now'])}",
     ]
-    yield from packed(
-        head,
-        label=f"{rows[0]['metric']} {rows[0]['period']}  ",
-        indent=len(rows[0]["metric"]) + 7,
-        width=width,
-    )
+    yield from packed(head, indent=0, width=width)
     yield ""
-    yield f"{'':<{_NAME}}{'':>13}{'part of the gap':>26}{'odds, points':>19}"
-    yield f"{'lever':<{_NAME}}{'reach':>13}{'part':>9}{'10 to 90%':>17}{'part':>8}{'alone':>6}{'':>1}{'cost':>4}"
+    yield f"{'':<{_NAME}}{'':>13}{'part of the gap':>26}{'odds, points':>14}"
+    yield _columns("lever", "reach", "part", "10 to 90%", "part", "alone", "cost")
     for row in rows:
         yield _lever_line(row, unit)
-    yield f"{'all together':<{_NAME}}{'':>13}{signed(summary['levers'], unit):>9}{'':>17}{points(summary['odds_all'] - summary['odds_now']):>8}"
+    lifted = points(summary["odds_all"] - summary["odds_now"])
+    yield _columns("all together", "", signed(summary["levers"], unit), "", lifted)
     if summary["rest"] > 0:
-        yield f"{'still short':<{_NAME}}{'':>13}{signed(summary['rest'], unit):>9}"
+        yield _columns("still short", "", signed(summary["rest"], unit))
     yield ""
-    days = [f"{cut(row['lever'], _NAME)} {show(row['last_useful_day'], 'date')}" for row in rows]
+    yield from _below(answer, width)
+
+
+def _below(answer: Answer, width: int) -> Iterator[str]:
+    """Until when levers work, the error of a sampled split, and the words."""
+    summary = answer.summary
+    days = [
+        f"{cut(row['lever'], _NAME)} {show(row['last_useful_day'], 'date')}"
+        for row in answer.rows.to_dict("records")
+    ]
     yield from packed(days, label="Until    ", width=width)
     if summary["orders"]:
-        said = f"parts from {summary['orders']} sampled orders, standard error up to {money(summary['part_error'])}"
+        error = money(summary["part_error"])
+        said = f"parts from {summary['orders']} sampled orders, standard error up to {error}"
         yield from packed([said], label="Error    ", width=width)
     yield ""
     yield from packed([answer.words], indent=0, width=width)
 
 
+def _columns(lever: str, *cells: str) -> str:
+    widths = (13, 9, 17, 8, 6, 5)
+    text = "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=False))
+    return f"{cut(lever, _NAME):<{_NAME}}{text}".rstrip()
+
+
 def _lever_line(row: Mapping[str, Any], unit: str) -> str:
     reach = f"{row['from']:g} to {row['to']:g}"
     ends = " to ".join(signed(row[f"p50_part_{end}"], unit) for end in ("low", "high"))
-    odds = f"{points(row['odds_part']):>8}{points(row['odds_alone']):>6}"
-    return (
-        f"{cut(row['lever'], _NAME):<{_NAME}}{reach:>13}{signed(row['p50_part'], unit):>9}{ends:>17}{odds}"
-        f"{money(row['cost']):>5}"
-    )
+    odds = (points(row["odds_part"]), points(row["odds_alone"]))
+    cost = money(row["cost"]) if row["cost"] == row["cost"] else money(None)
+    return _columns(row["lever"], reach, signed(row["p50_part"], unit), ends, *odds, cost)

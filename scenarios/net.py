@@ -1,9 +1,9 @@
 """What a scenario brings after what it costs: margin less reps, hires, commission and its own cost.
 
-Costs are those of the plan's ``[costs]`` after the as-of date, and what ``[[change]]`` and ``[[move]]`` say they
-cost; a change without a cost of its own is priced by the ``[[lever]]`` on the same rate and scope, in proportion to
-how far it goes. Where the plan or the data tell no margin, bookings stand in for it, and it is said. The
-commission is at the plan's plain rate: no accelerator is followed.
+Costs are those of the plan's ``[costs]`` after the as-of date, and what ``[[change]]`` and ``[[move]]`` say
+they cost; a change without a cost of its own is priced by the ``[[lever]]`` on the same rate and scope, in
+proportion to how far it goes. Where the plan or the data tell no margin, bookings stand in for it, and it is
+said. The commission is at the plan's plain rate: no accelerator is followed.
 """
 
 from __future__ import annotations

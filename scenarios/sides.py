@@ -55,7 +55,7 @@ def sides(run: Run, names: Sequence[str]) -> tuple[tuple[Side, ...], tuple[str, 
         With everything that is wrong with any of them.
     """
     wanted = tuple(dict.fromkeys(names)) or (BASE, *run.plan.scenarios)
-    problems = _unknown(run, names, wanted)
+    problems = _unknown(run, wanted)
     found: list[Side] = []
     notes: dict[str, None] = {}
     for name in wanted:
@@ -73,6 +73,20 @@ def sides(run: Run, names: Sequence[str]) -> tuple[tuple[Side, ...], tuple[str, 
     return tuple(found), tuple(notes)
 
 
+def on_side(run: Run, name: str) -> Run:
+    """The run of one side alone.
+
+    Raises
+    ------
+    PlanError
+        With everything that is wrong with it.
+    """
+    problems = _unknown(run, (name, name))
+    if problems:
+        raise PlanError(problems)
+    return _side(run, name)[0].run
+
+
 def fitted(found: Sequence[Side]) -> None:
     """Fit once, and choose the futures once, for all sides."""
     first = found[0].run
@@ -86,7 +100,7 @@ def _known(run: Run) -> tuple[str, ...]:
     return (BASE, *run.plan.scenarios, *approved_names(run.plan.home))
 
 
-def _unknown(run: Run, names: Sequence[str], wanted: Sequence[str]) -> list[str]:
+def _unknown(run: Run, wanted: Sequence[str]) -> list[str]:
     """What is wrong with the names alone."""
     plan, known = run.plan, _known(run)
     problems = []
@@ -123,13 +137,25 @@ def _side(run: Run, name: str) -> tuple[Side, tuple[str, ...]]:
         plan = plan.with_scenario(name)
     other = replace(run, plan=plan)
     vars(other).update({key: vars(run)[key] for key in _MADE_ONCE if key in vars(run)})
-    try:
-        quotas, said = other.quotas(approved.quotas if approved else ())
-        other.drivers  # noqa: B018  refuses what the data cannot follow
-    except PlanError as error:
-        raise PlanError(_placed(problem, name) for problem in error.problems) from None
+    quotas, said = _judged(other, name, approved)
     vars(run).update({key: vars(other)[key] for key in _MADE_ONCE if key in vars(other)})
     return Side(name, other, quotas, approved), tuple(said)
+
+
+def _judged(run: Run, name: str, approved: Approved | None) -> tuple[tuple[Quota, ...], tuple[str, ...]]:
+    """Quotas of a side and what must be said of them, after all that it decides was checked."""
+    problems: dict[str, None] = {}
+    try:
+        run.drivers  # noqa: B018  refuses what the data cannot follow
+    except PlanError as error:
+        problems.update(dict.fromkeys(_placed(problem, name) for problem in error.problems))
+    try:
+        found = run.quotas(approved.quotas if approved else ())
+    except PlanError as error:
+        problems.update(dict.fromkeys(_placed(problem, name) for problem in error.problems))
+    if problems:
+        raise PlanError(problems)
+    return found
 
 
 def _placed(problem: str, name: str) -> str:
@@ -151,7 +177,7 @@ def _refuse_shared(document: Mapping[str, Any], name: str) -> None:
     changed = [key for key in SHARED if key in overlay and overlay[key] != document.get(key)]
     if changed:
         raise PlanError(
-            f"{key_path(('scenario', name, key))}: compared scenarios share it, or their futures could not be "
-            "paired; change it in the plan, or answer this scenario alone with --scenario"
+            f"{key_path(('scenario', name, key))}: compared scenarios share it, or their futures could not "
+            "be paired; change it in the plan, or answer this scenario alone with --scenario"
             for key in changed
         )

@@ -44,8 +44,9 @@ def check_changes(drivers: Drivers, able: Able) -> None:
 
 
 def as_factors(drivers: Drivers, first: date, last: date, simulated: Simulated) -> Drivers:
-    """Replace every ``to`` by ``times``, the value wanted / the value without any ``to``, and every shift by two
-    changes of creation.
+    """Replace every ``to`` by ``times``, the value wanted / the value without any ``to``.
+
+    And every shift by two changes of creation.
 
     The value without the change is the ratio of the means of simulated sums, in the change's scope and
     within its days; for ``opportunities_created`` and activities it is a number per month, for ``margin``

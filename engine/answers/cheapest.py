@@ -1,12 +1,13 @@
 """The cheapest point of a grid whose odds are high enough, with few simulations.
 
-Odds at a grid point take a simulation; a surrogate says roughly what they are. Points are taken by rising cost; one
-is simulated if the surrogate, give or take the margin, allows it to be feasible, and if no simulated point
-that goes at least as far in everything was infeasible. The first feasible one ends the search, and then every cheaper
-point was either simulated, or lies below an infeasible one, or falls short by the surrogate by more than the margin.
-The margin is the largest error of the surrogate that was seen; where it grows, points passed over are looked at
-again. So the point found is the cheapest of the grid if odds never fall as levers go further, and if nowhere cheaper
-the surrogate errs by more than the margin. Both are stated with the result.
+Odds at a grid point take a simulation; a surrogate says roughly what they are. Points are taken by rising
+cost; one is simulated if the surrogate, give or take the margin, allows it to be feasible, and if no
+simulated point that goes at least as far in everything was infeasible. The first feasible one ends the
+search, and then every cheaper point was either simulated, or lies below an infeasible one, or falls short by
+the surrogate by more than the margin. The margin is the largest error of the surrogate that was seen; where
+it grows, points passed over are looked at again. So the point found is the cheapest of the grid if odds
+never fall as levers go further, and if nowhere cheaper the surrogate errs by more than the margin. Both are
+stated with the result.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
 """Splitting what several changes do together into parts that sum to the whole.
 
-Shapley values (Shapley 1953, "A value for n-person games"; for attributions to model inputs Owen & Prieur 2017,
-doi:10.1137/16M1097717). Player i's part is its mean contribution over all orders in which the players may join ::
+Shapley values (Shapley 1953, "A value for n-person games"; for attributions to model inputs Owen & Prieur
+2017, doi:10.1137/16M1097717). Player i's part is its mean contribution over all orders in which the players
+may join ::
 
     part_i = sum over S without i of |S|! (n - |S| - 1)! / n! x (v(S + i) - v(S))
 
 They are the only split that sums to v(all) - v(none), gives equal contributors equal parts, gives nothing to
-who changes nothing, and is linear in v. With up to ``EXACT`` players all 2^n sets are asked for; with more, orders
-are sampled, in pairs with their reverses, and every order's contributions telescope, so the sum stays exact.
+who changes nothing, and is linear in v. With up to ``EXACT`` players all 2^n sets are asked for; with more,
+orders are sampled, in pairs with their reverses, and every order's contributions telescope, so the sum stays
+exact.
 """
 
 from __future__ import annotations
