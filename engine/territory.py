@@ -80,8 +80,8 @@ class Territory:
         for cell in range(self.at.size - 1):
             for w in range(self.at[cell], self.at[cell + 1]):
                 share[cell, max(self.first[w], 0) : self.last[w] + 1] += self.high[w] - self.low[w]
-        share = share.reshape(self.rows, segments, days)
-        return np.asarray(np.where(self.given[:, None, None], share, 1.0 - share))
+        cells = share.reshape(self.rows, segments, days)
+        return np.asarray(np.where(self.given[:, None, None], cells, 1.0 - cells))
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _windows(
     for k, move in enumerate(moves, 1):
         begin = int(day_number(move.first)) - first
         end = days - 1 if move.last is None else int(day_number(move.last)) - first
-        givers = _seats(crew, move.giver, first, FAR)
+        givers = _seats(crew, move.giver, first, int(FAR))
         takers = _seats(crew, move.taker, first + max(begin, 0), first + max(begin, 0))
         problems = [f"move[{k}].from: nobody of {move.giver} is there"] if not givers else []
         problems += [f"move[{k}].to: nobody of {move.taker} is there on {move.first}"] if not takers else []

@@ -178,10 +178,10 @@ def _changes(
         old, new = last.odds.get(key), now.get(key)
         if (old or {}).get("target") != (new or {}).get("target"):
             yield _change("quota", _quota_key(key), *((row or {}).get("target") for row in (old, new)))
-    for key, row in now.items():
-        was, is_ = (last.odds.get(key) or {}).get("p_attain"), row["p_attain"]
-        if was is not None and is_ is not None and abs(is_ - was) >= MOVED:
-            yield _change("odds", _quota_key(key), *(show(p, "probability") for p in (was, is_)))
+    odds = [(key, (last.odds.get(key) or {}).get("p_attain"), row["p_attain"]) for key, row in now.items()]
+    moved = [(key, *pair) for key, *pair in odds if None not in pair and abs(pair[1] - pair[0]) >= MOVED]
+    for key, was, p in sorted(moved, key=lambda one: -abs(one[2] - one[1])):  # the largest moves first
+        yield _change("odds", _quota_key(key), show(was, "probability"), show(p, "probability"))
     yield from _differences("plan", flat(last.document), flat(document))
     before = last.manifest["provenance"]
     yield from _differences("knowledge", *({k: one.get(k) for k in KNOWLEDGE} for one in (before, knowledge)))

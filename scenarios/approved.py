@@ -98,7 +98,8 @@ def versions(home: Path) -> tuple[Approved, ...]:
     DataError
         With every one that was changed since it was signed off.
     """
-    found, problems = [], []
+    found: list[Approved] = []
+    problems: list[str] = []
     for folder in _folders(home):
         try:
             found.append(read(folder))
@@ -193,7 +194,7 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> Approved:
         )
         for r in rows
     )
-    odds = {(r["set"], r["scope"], r["metric"], r["period"]): r for r in rows}
+    odds: dict[tuple[str, ...], Any] = {(r["set"], r["scope"], r["metric"], r["period"]): r for r in rows}
     return Approved(folder, manifest, document, quotas, odds)
 
 

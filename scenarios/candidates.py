@@ -57,17 +57,20 @@ def _reps(answer: Answer, width: int) -> list[str]:
     """Share of reps who reach their quota, a line for each metric and period that has several sets."""
     shares = pd.DataFrame(answer.summary["shares"])
     lines: list[str] = []
+    order = list(answer.rows["set"].unique())
     if shares.empty:
         return lines
     for (metric, period), group in shares.groupby(["metric", "period"], sort=False):
         if len(group) > 1:
-            said = [f"{name(row['set'])} {_share(row)}" for row in group.to_dict("records")]
-            lines += packed([f"{metric} {period}:", *said], label="  ", indent=2, width=width)
+            rows = sorted(group.to_dict("records"), key=lambda row: order.index(row["set"]))
+            said = [f"{name(row['set'])} {_share(row)}" for row in rows]
+            said[0] = f"{metric} {period}: {said[0]}"
+            lines += packed(said, label="  ", indent=2, width=width)
     head = "Reps at or above quota, mean share (10 to 90 % of futures)"
     return [head, *lines] if lines else []
 
 
-def _share(row: Mapping[str, Any]) -> str:
+def _share(row: Mapping[Any, Any]) -> str:
     low, high = (ratio(row[end] / row["reps"]) for end in ("p10", "p90"))
     return f"{ratio(row['mean'] / row['reps'])} ({low} to {high} of {show(row['reps'], 'count')})"
 

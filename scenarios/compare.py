@@ -76,7 +76,7 @@ class _Pair:
 
     def _values(self, scope: Scope, name: str, period: Period) -> tuple[Any, Any]:
         which = metric(name)
-        return tuple(series(p, which, scope, period).total for p in (self.paths, self.base))
+        return series(self.paths, which, scope, period).total, series(self.base, which, scope, period).total
 
     def _row(self, scope: Scope, name: str, period: Period, value: Any, base: Any) -> dict[str, Any]:
         gap = difference(value, base)
@@ -255,7 +255,7 @@ def _words(table: pd.DataFrame, found: Sequence[Side]) -> str:
     return text
 
 
-def _sentence(row: Mapping[str, Any]) -> str:
+def _sentence(row: Mapping[Any, Any]) -> str:
     diff, against = row["diff"], f"in {row['period']} than {row['against']}"
     if not diff:
         return f"{row['scenario']}: exactly the same bookings as {row['against']}"

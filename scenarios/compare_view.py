@@ -78,7 +78,7 @@ def _block(answer: Answer, scenario: str, rows: pd.DataFrame, width: int) -> Ite
 def _metric_lines(answer: Answer, rows: pd.DataFrame, ends: tuple[str, str], width: int) -> Iterator[str]:
     several = rows["period"].nunique() > 1
     for (kind, own), group in rows.groupby(["scope", "scope_id"], sort=False):
-        yield cut(name(scope_label(kind, own), width), width)
+        yield cut(name(scope_label(str(kind), str(own)), width), width)
         for row in group.to_dict("records"):
             label = f"  {row['metric']}" + (f" {row['period']}" if several else "")
             unit = answer.summary["metric_units"].get(row["metric"], "score")

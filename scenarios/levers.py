@@ -295,7 +295,9 @@ def _surrogate(game: Game, points: Floats) -> Floats:
 
 
 def _told(game: Game, found: Cheapest) -> dict[str, Any]:
-    guarantee = f"the cheapest of {found.simulated} simulated combinations of {found.points:,}; the search ended early"
+    guarantee = (
+        f"the best of {found.simulated} of {found.points:,} combinations simulated; the search ended early"
+    )
     if found.complete:
         guarantee = (
             f"the cheapest of {found.points:,} combinations, if odds never fall as levers go further and the "

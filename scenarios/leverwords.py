@@ -98,7 +98,7 @@ def _columns(lever: str, *cells: str) -> str:
     return f"{cut(lever, _NAME):<{_NAME}}{text}".rstrip()
 
 
-def _lever_line(row: Mapping[str, Any], unit: str) -> str:
+def _lever_line(row: Mapping[Any, Any], unit: str) -> str:
     reach = f"{row['from']:g} to {row['to']:g}"
     ends = " to ".join(signed(row[f"p50_part_{end}"], unit) for end in ("low", "high"))
     odds = (points(row["odds_part"]), points(row["odds_alone"]))

@@ -98,7 +98,7 @@ def _ends(number: int, shift: Shift, first: date, last: date) -> tuple[Period, P
 def _shifted(shift: Shift, ends: tuple[Period, Period], paths: Paths) -> tuple[Change, Change]:
     """Two changes of creation that take from one period as many as they add to the other, in the mean."""
     which, scope = metric("opportunities_created"), Scope.parse(shift.scope)
-    away, there = (float(sum(paths.simulated("created", scope, span)).mean()) for span in ends)
+    away, there = (float(np.add(*paths.simulated("created", scope, span)).mean()) for span in ends)
     if not there > 0:
         raise PlanError(
             f"shift: without it there are no creations of {shift.scope} in the period that gets more"
