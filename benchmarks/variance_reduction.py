@@ -4,8 +4,8 @@ A small change of the example company is simulated twice: with the same random n
 other ones. Printed for each change: the variance of the mean difference of bookings with independent streams,
 divided by that with common ones: so many times the futures would be needed to know the difference as well.
 
-Two kinds of independence: new random numbers under the same rows of the posterior (the narrower comparison, and the
-one that counts here), and other rows as well, as two separate programs would have it.
+Two kinds of independence: new random numbers under the same rows of the posterior (the narrower one, and
+the one that counts here), and other rows as well, as two separate programs would have it.
 
     python benchmarks/variance_reduction.py --draws 2000
 """

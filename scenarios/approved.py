@@ -72,12 +72,23 @@ class Approved:
         return build(document, now.path, now.home, None)
 
     def facts(self) -> dict[str, Any]:
-        """Who approved it, when, and on which knowledge."""
+        """Who approved it, when, on which knowledge, and with which odds for the company."""
         keys = ("name", "by", "on", "number", "plan", "scenario", "hash")
         told = {key: self.manifest[key] for key in keys}
-        return told | {
-            k: self.manifest["provenance"].get(k) for k in ("as_of", "seed", "draws", "data_fingerprint")
-        }
+        known = ("as_of", "seed", "draws", "data_fingerprint")
+        told |= {key: self.manifest["provenance"].get(key) for key in known}
+        told["odds"] = [
+            {
+                "metric": metric,
+                "period": period,
+                "set": one,
+                "target": row["target"],
+                "p_attain": row["p_attain"],
+            }
+            for (one, scope, metric, period), row in self.odds.items()
+            if scope == "company"
+        ]
+        return told
 
 
 def slug(name: str) -> str:

@@ -145,6 +145,8 @@ def _net_lines(answer: Answer, scenario: str, width: int) -> Iterator[str]:
     yield from packed([*said, net], label="Net      ", width=width)
     if unmoved := _if_nothing(answer, scenario):
         yield from packed([unmoved], label="Doubt    ", width=width)
+    if version := answer.summary["approved"].get(scenario):
+        yield from packed(_signed(answer, version), label="Approved ", width=width)
     if answer.summary["net"]["income"] != "gross_margin":
         yield from packed(["no margin is known: bookings stand in for it"], label="", width=width)
 
@@ -158,3 +160,14 @@ def _if_nothing(answer: Answer, scenario: str) -> str:
         return ""
     diff = signed(rows[0]["diff"], "money")
     return f"association: if activity causes no new business, bookings change by {diff}"
+
+
+def _signed(answer: Answer, version: Mapping[str, Any]) -> Iterator[str]:
+    """Who approved a version, when, and the company's odds as they were then."""
+    yield f"{version['on']} by {name(version['by'])}"
+    facts = answer.provenance
+    if any(version[key] != facts.get(key) for key in ("as_of", "data_fingerprint")):
+        yield f"on what was known on {version['as_of']}; above it is on today's data and futures"
+    for row in version["odds"]:
+        if row["set"] == "base" and row["metric"] == "bookings":
+            yield f"{row['metric']} {row['period']}: odds then {show(row['p_attain'], 'probability')}"

@@ -63,7 +63,7 @@ def test_a_search_that_is_cut_short_proves_nothing() -> None:
 
 
 def test_a_surrogate_that_errs_is_found_out() -> None:
-    """It is too low by a tenth everywhere: the margin grows with what is seen, and points are looked at again."""
+    """Too low by a tenth everywhere: the margin grows with what is seen, and points are looked at again."""
     odds, prices = truth(7)
     points = grid(LEVELS)
     every = np.array([odds(tuple(p)) for p in points])

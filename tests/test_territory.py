@@ -182,7 +182,7 @@ def test_who_takes_before_a_leaver_goes_keeps_the_territory() -> None:
 
 
 def test_moves_outlive_leavers_by_chance() -> None:
-    """Rows of those who follow on a seat take part: nothing is created twice or lost while somebody sits there."""
+    """Rows of those who follow on a seat take part: nothing is created twice, or lost meanwhile."""
     people = People(leavers=True, backfill_days=20)
     segment = segments()[0]
     base, moved = (
