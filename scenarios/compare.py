@@ -228,7 +228,7 @@ def _answer(
         "net": net_costs(found, rows),
         "without_effect": _unmoved(found, metrics),
     }
-    return Answer("compare", table, columns, _words(table, found), summary, run.provenance(), "bars"), notes
+    return Answer("compare", table, columns, _words(table, found), summary, run.provenance(), "table"), notes
 
 
 def _unmoved(found: Sequence[Side], names: Sequence[str]) -> list[dict[str, Any]]:

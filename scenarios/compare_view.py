@@ -71,7 +71,7 @@ def _block(answer: Answer, scenario: str, rows: pd.DataFrame, width: int) -> Ite
     inner = [f.name for f in answer.fields if f.name[0] == "p" and f.name[1:2].isdigit()]
     low, high = inner[0], inner[-1]
     ends = f"{low} to {high} of it"
-    yield _columns("", [cut(name(against), 8), cut(name(scenario), 8), "change"], ends)
+    yield _columns("", [_head(against, "before"), _head(scenario, "then"), "change"], ends)
     yield from _metric_lines(answer, rows, (low, high), width)
 
 
@@ -84,6 +84,11 @@ def _metric_lines(answer: Answer, rows: pd.DataFrame, ends: tuple[str, str], wid
             unit = answer.summary["metric_units"].get(row["metric"], "score")
             numbers = [show(row["mean_against"], unit), show(row["mean"], unit), signed(row["diff"], unit)]
             yield _columns(label, numbers, " to ".join(signed(row[end], unit) for end in ends))
+
+
+def _head(side: str, otherwise: str) -> str:
+    """A side's name over its column, where it has room."""
+    return side if side == name(side, _NUMBER - 1) else otherwise
 
 
 def _columns(label: str, numbers: Sequence[str], last: str) -> str:
@@ -142,6 +147,7 @@ def _net_lines(answer: Answer, scenario: str, width: int) -> Iterator[str]:
     net = f"net {signed(row['diff'], 'money')}"
     if row["diff"]:
         net += f" (above 0 in {show(parts['p_positive'], 'probability')} of futures)"
+    said += [] if answer.summary["net"]["stated"] else ["the plan states no [costs]"]
     yield from packed([*said, net], label="Net      ", width=width)
     if unmoved := _if_nothing(answer, scenario):
         yield from packed([unmoved], label="Doubt    ", width=width)

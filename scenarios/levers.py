@@ -175,7 +175,7 @@ def levers_answer(run: Run, options: Mapping[str, Any]) -> tuple[Answer, tuple[s
     table = pd.DataFrame(rows, columns=[f.name for f in FIELDS])
     summary = _summary(game, split, default)
     words = lever_words(table, summary)
-    return Answer("levers", table, FIELDS, words, summary, run.provenance(), "bars"), run.plan_notes
+    return Answer("levers", table, FIELDS, words, summary, run.provenance(), "table"), run.plan_notes
 
 
 def _wish(run: Run, options: Mapping[str, Any]) -> Wish:

@@ -136,6 +136,7 @@ def net_costs(found: Sequence[Side], rows: Sequence[dict[str, Any]]) -> dict[str
     stated = any(side.run.costs is not None for side in found)
     return {
         "income": income,
+        "stated": stated,
         "costs": "of the plan's [costs], after the as-of date" if stated else "the plan states no [costs]",
         "parts": {row["scenario"]: row["_parts"] for row in rows if "_parts" in row},
         "changes": {

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from quotacast.engine.reports.files import write
 from quotacast.errors import PlanError
 from quotacast.scenarios import levers, run
 from quotacast.scenarios.lever import levers_of
@@ -97,6 +98,12 @@ def test_levers_on_a_screen(lifted: Any) -> None:
     text = levers_text(lifted[1], {}, 80)
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "Cheapest set: " in text
+
+
+@pytest.mark.parametrize("ending", [".json", ".csv", ".xlsx", ".html", ".parquet"])
+def test_levers_can_be_written(lifted: Any, ending: str, tmp_path: Path) -> None:
+    write(lifted[1], tmp_path / f"levers{ending}")
+    assert (tmp_path / f"levers{ending}").stat().st_size > 1000
 
 
 def test_a_target_out_of_reach_is_said(ready: Run, monkeypatch: pytest.MonkeyPatch) -> None:
