@@ -22,10 +22,10 @@ everything that does not stay with a rep: good and bad quarters, counts, closing
 from __future__ import annotations
 
 from itertools import combinations
-from math import factorial
 
 import numpy as np
 
+from quotacast.engine.answers.shapley import shapley as split
 from quotacast.engine.skills import (
     Ints,
     age_bounds,
@@ -83,18 +83,8 @@ def covariance_shares(results: Floats, parts: dict[str, Floats], weights: Floats
 
 def shapley(values: dict[Switch, Floats]) -> dict[str, Floats]:
     """Shapley values of `FACTORS`: they sum to the value with all on less the value with all off."""
-    n = len(FACTORS)
-    out = {}
-    for name in FACTORS:
-        others = [f for f in FACTORS if f != name]
-        total = np.zeros_like(values[frozenset()])
-        for size in range(n):
-            weight = factorial(size) * factorial(n - size - 1) / factorial(n)
-            for chosen in combinations(others, size):
-                on = frozenset(chosen)
-                total = total + weight * (values[on | {name}] - values[on])
-        out[name] = total
-    return out
+    found = split(lambda on: values[frozenset(FACTORS[i] for i in on)], len(FACTORS))
+    return dict(zip(FACTORS, found.parts, strict=True))
 
 
 def cohort_bookings(funnel: Funnel, history: History) -> Floats:
