@@ -19,6 +19,9 @@ the close rate is changed by a factor, the win's part of the hazard is multiplie
 Who leaves when and who takes over is given, too (:mod:`quotacast.engine.departures`): a person creates only
 while there, and what closes later is shared by the heirs in equal parts, the wins among it fewer.
 
+Where territories move, a row keeps the share of every segment that the moves leave it or give it
+(:mod:`quotacast.engine.territory`).
+
 Leads are the same with conversions for wins; a conversion on day t begins opportunities of its segment on
 that day, yield x changed rate of them, which are added to lambda. Means are given the activities of each
 draw: what recent activity does to creation is taken from them, and activities have the mean of their counts.
@@ -80,14 +83,16 @@ def expected_measures(tables: Tables, first: int, draws: int) -> dict[str, Float
     """
     block = tables.block(first, draws)
     leads = block.pop("leads")
-    deals: dict[str, Any] = {**tables.fixed, **block}
-    days, reps, steps = deals["weights"].size, len(tables.crew.reps), len(tables.steps)
+    segments = tables.fixed["segment_mix"].shape[2]
+    kept = tables.territory.kept(segments, tables.grid.days.size)
+    deals: dict[str, Any] = {**tables.fixed, **block, "kept": kept}
+    days, reps, steps = deals["weights"].size, tables.territory.rows, len(tables.steps)
     step = np.zeros((days, steps))
     step[np.arange(days), deals["step_of_day"]] = 1.0
     begun = np.zeros((draws, reps, deals["segment_mix"].shape[2], days))
     found: dict[str, Floats] = {}
     if leads is not None:
-        table = {**tables.leads.fixed, **leads, "quoted": 0}
+        table = {**tables.leads.fixed, **leads, "quoted": 0, "kept": kept}
         created, closed = _ends(table, begun)
         names = ("leads_converted", "leads_disqualified", "lead_days")
         found = dict(zip(names, _by_seat(table, closed.sum(axis=5), step).sum(axis=3), strict=True))
@@ -137,7 +142,9 @@ def _ends(table: dict[str, Any], begun: Floats, alone: bool = False) -> tuple[Fl
             rates = _rates(table, d, r)
             if not alone:
                 mix = table["segment_mix"][table["parameter"][d], table["mix_row"][r]]
-                created[d, r] += np.diff(mix, prepend=0.0)[:, None] * _intensity(table, d, r)
+                created[d, r] += (
+                    np.diff(mix, prepend=0.0)[:, None] * _intensity(table, d, r) * table["kept"][r]
+                )
                 closed[:, d, r, :, :, OPEN] = _open(table, d, r, old, rates, mine)
             if created[d, r].any():
                 closed[:, d, r, :, :, NEW] = _new(table, d, r, new, rates, created[d, r])
@@ -182,8 +189,9 @@ def _intensity(table: dict[str, Any], d: int, r: int) -> Floats:
     """Mean creations of every day, shape (days,)."""
     bins = np.repeat(np.arange(table["bin_label"].size), np.diff(table["bin_edges"]))
     day, joined, tenure = np.arange(bins.size), table["joined"][d, r], table["tenure"][r]
-    if table["seat"][r] != r:
-        tenure = tenure_band(table["bin_middle"] - joined)
+    if table["follows"][r]:
+        ramp = table["ramp_days"][r]
+        tenure = tenure_band(ramp[table["bin_middle"]] - ramp[joined])
     there = (day >= joined) & (day < table["gone"][d, r])
     rate = (
         table["created_base"][d, r]

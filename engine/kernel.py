@@ -29,6 +29,8 @@ _WAIT, _CAUSE, _DAY, _SEGMENT = _U(0), _U(1), _U(2), _U(3)
 _VALUE, _RATIO, _ZERO, _MARGIN = _U(4), _U(5), _U(6), _U(7)
 #: Makes the stream that chooses an heir out of a deal's or a lead's own.
 HEIR = _U(0xA0761D6478BD642F)
+#: Makes the stream of the lot that decides whose territory a creation is.
+MOVE = _U(0xE7037ED1A0B428DB)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -185,6 +187,14 @@ def close_deals(
     tenure_edges,
     # people: rows are those who hold a seat one after another
     seat,  # (reps,) under which results are counted
+    follows,  # (reps,) who began within the horizon on a seat that somebody left
+    ramp_days,  # (reps, days + 1) days of ramp gone through until each day
+    move_given,  # moved territories, see :mod:`quotacast.engine.territory`
+    move_at,
+    move_first,
+    move_last,
+    move_low,
+    move_high,
     joined,  # (draws, reps) first day
     gone,  # (draws, reps) day from which the rep is away
     heir,  # (draws, reps, heirs) seats to which a leaver's deals go
@@ -275,6 +285,7 @@ def close_deals(
     keep_created, keep_won, keep_lost = created.shape[0] > 0, won.shape[0] > 0, lost.shape[0] > 0
     keep_days, keep_cents = won_days.shape[0] > 0, won_cents.shape[0] > 0
     money = keep_cents or margins > 0
+    moving = move_first.shape[0] > 0
     closings = keep_won or keep_lost or keep_days or money
     for d in range(parameter.shape[0]):
         p = parameter[d]
@@ -306,8 +317,10 @@ def close_deals(
                     if exposure <= 0.0 or high <= joined[d, r] or low >= gone[d, r]:
                         continue
                     ramp = tenure[r, b]
-                    if seat[r] != r:  # a backfill, hired within the horizon
-                        ramp = band_since(bin_middle[b] - joined[d, r], tenure_edges)
+                    if follows[r]:
+                        ramp = band_since(
+                            ramp_days[r, bin_middle[b]] - ramp_days[r, joined[d, r]], tenure_edges
+                        )
                     mean = (
                         exposure
                         * created_base[d, r]
@@ -343,6 +356,13 @@ def close_deals(
                             s = 0
                             for j in range(segments - 1):
                                 s += segment_mix[p, shares_of, j] < u
+                            if moving:
+                                u, covered = unit(mix(stream ^ MOVE), draw), False
+                                for w in range(move_at[r * segments + s], move_at[r * segments + s + 1]):
+                                    if move_first[w] <= start <= move_last[w]:
+                                        covered |= move_low[w] <= u < move_high[w]
+                                if covered != move_given[r]:
+                                    continue  # somebody else's territory
                         if keep_created:
                             created[d, owner, step_of_day[start]] += 1
                         if not closings:

@@ -22,11 +22,11 @@ everything that does not stay with a rep: good and bad quarters, counts, closing
 from __future__ import annotations
 
 from itertools import combinations
-from math import factorial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quotacast.engine.answers.shapley import shapley as split
 from quotacast.engine.skills import (
     Ints,
     age_bounds,
@@ -84,18 +84,8 @@ def covariance_shares(results: Floats, parts: dict[str, Floats], weights: Floats
 
 def shapley(values: dict[Switch, Floats], factors: tuple[str, ...] = FACTORS) -> dict[str, Floats]:
     """Shapley values of factors: they sum to the value with all on less the value with all off."""
-    n = len(factors)
-    out = {}
-    for name in factors:
-        others = [f for f in factors if f != name]
-        total = np.zeros_like(values[frozenset()])
-        for size in range(n):
-            weight = factorial(size) * factorial(n - size - 1) / factorial(n)
-            for chosen in combinations(others, size):
-                on = frozenset(chosen)
-                total = total + weight * (values[on | {name}] - values[on])
-        out[name] = total
-    return out
+    found = split(lambda on: values[frozenset(factors[i] for i in on)], len(factors))
+    return dict(zip(factors, found.parts, strict=True))
 
 
 def cohort_bookings(funnel: Funnel, history: History) -> Floats:

@@ -196,4 +196,33 @@ COMMANDS: tuple[Command, ...] = (
         (Option("--origins", "How many month ends, the latest. [24]", "whole", default=24),),
         picks=(),
     ),
+    Command(
+        "compare",
+        "Compare the plan, its scenarios and approved versions, on the same simulated futures.\n"
+        "Example: quotacast compare demo/plan.toml base hire_four --by quarter\n"
+        "         quotacast compare demo/plan.toml base --levers",
+        "deciding:compare_asked",
+        "deciding:compare_shown",
+        (
+            Option("--levers", "Split the gap to the target by lever instead, and price closing it.", "flag"),
+            Option(
+                "--target", "With --levers: what is to be reached; without it, the plan's quota.", "number"
+            ),
+            Option("--probability", "With --levers: wished odds; without it, those of [aim].", "number"),
+        ),
+        names="[NAME]…",
+    ),
+    Command(
+        "approve",
+        "Approve the plan: freeze its quotas, odds and forecast as a version of record.\n"
+        'Example: quotacast approve demo/plan.toml --as "FY27 v3" --by "the board" --on 2027-01-15',
+        "approve:approve_answer",
+        "approve:approve_text",
+        (
+            Option("--as", "Name of the version.", metavar="NAME"),
+            Option("--by", "Who approves it.", metavar="WHO"),
+            Option("--on", "Day of the approval.", "day"),
+        ),
+        picks=(),
+    ),
 )

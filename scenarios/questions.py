@@ -15,6 +15,7 @@ from quotacast.engine.backtest.record import PROCESSES
 from quotacast.engine.reports.table import as_table
 from quotacast.errors import PlanError
 from quotacast.scenarios.answer_views import cut_view, performers_text, pipeline_text
+from quotacast.scenarios.candidates import are_candidates, candidates_text
 from quotacast.scenarios.choose import check_by, select_metrics, select_scopes
 from quotacast.scenarios.noeffect import with_outlook
 from quotacast.scenarios.performers import lifted, performers_answer
@@ -58,9 +59,11 @@ def quotas_answer(run: Run, options: Options) -> Found:
 
 
 def quotas_text(answer: Answer, options: Options, width: int) -> str:
-    """Company and teams; or the cuts, or whole sets."""
+    """Company and teams; or the cuts, whole sets, or candidate sets side by side."""
     if options["fair"]:
         return fair_text(answer, options, width)
+    if options["quotas"] is not None and not options["cut"] and are_candidates(answer):
+        return candidates_text(answer, options["scope"], width)
     view = cut_view if options["cut"] else quota_view
     return as_table(view(answer, options["scope"]), width=width)
 

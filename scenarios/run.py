@@ -108,6 +108,7 @@ class Run:
             kinds=[str(kind) for kind in logged] if len(logged) else None,  # without any: refused by metric
             as_of=self.history.as_of_date,
             teams=teams,
+            segments=self._prepared.segment.levels,
         )
         grid = self._prepared.grid
         leaving = leaving_note(self.plan.people, turnover(self._people, grid.first, grid.last))
