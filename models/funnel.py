@@ -30,6 +30,7 @@ from quotacast.models.history.history import History
 from quotacast.models.history.truncation import entry_date
 from quotacast.models.people import Employment, employment
 from quotacast.models.periods import Calendar
+from quotacast.models.stages import StageData, stage_data
 from quotacast.models.terms import Cells, Declaration, Floats, Posterior
 from quotacast.models.timegrid import Ints, TimeGrid, day_number, holiday_note, learned_grid
 
@@ -44,7 +45,7 @@ MIX_WEIGHT = 20.0
 #: The models that every funnel has; the chain before the deal adds its own (`Prepared.models`).
 MODELS = ("created", "won", "lost", "value")
 #: Changes with every change to the models that makes an older fit useless.
-MODEL_VERSION = 3
+MODEL_VERSION = 4
 #: Days of history without which nothing can be fitted.
 SHORTEST = 28
 
@@ -66,6 +67,8 @@ class Prepared:
         What comes before the deal: activities and leads, as far as the data hold them.
     doubts : tuple of str
         Those of the notes that make the forecast doubtful: an end unlike the time before it, no amounts.
+    stages : StageData, optional
+        The chain of stages that open deals pass; None where they go by age alone.
     """
 
     fingerprint: str
@@ -82,6 +85,7 @@ class Prepared:
     notes: tuple[str, ...]
     chain: Chain
     doubts: tuple[str, ...] = ()
+    stages: StageData | None = None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -97,6 +101,7 @@ class Prepared:
             "lost": lost,
             "value": (self.value.declaration, self.value.cells),
             **self.chain.declared(),
+            **({} if self.stages is None else self.stages.declared()),
         }
 
 
@@ -181,6 +186,8 @@ def prepare(history: History, calendar: Calendar) -> Prepared:
     direct, chain = prepare_chain(history, people, grid, segment)
     doubts = _doubts(history, quotes)
     row_codes: dict[str, Codes] = {"segment": codes["segment"], "rep": codes["rep"]}
+    hazards = hazard_data(found, grid, LINKS["opportunity"].causes, sizes)
+    stages, said = stage_data(history, codes, grid, hazards)
     return Prepared(
         history.fingerprint,
         history.as_of_date,
@@ -191,11 +198,12 @@ def prepare(history: History, calendar: Calendar) -> Prepared:
         quotes,
         found,
         direct,
-        hazard_data(found, grid, LINKS["opportunity"].causes, sizes),
+        hazards,
         value_data(history, quotes, row_codes, sizes, grid),
-        (*_notes(history, entry, people, quotes, segment), *holiday_note(grid), *chain.notes, *doubts),
+        (*_notes(history, entry, people, quotes, segment), *holiday_note(grid), *chain.notes, *said, *doubts),
         chain,
         doubts,
+        stages,
     )
 
 
