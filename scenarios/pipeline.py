@@ -42,7 +42,7 @@ def pipeline_answer(
     scopes = select_scopes(paths.scopes(), wanted)
     prepared, ids = run.funnel.prepared, run.history.opportunities
     days = (run.plan.horizon_period.last - run.history.as_of_date).days
-    book = open_book(run.history, prepared.people, prepared.segment, prepared.quotes)
+    book = open_book(run.history, prepared.people, prepared.segment, prepared.quotes, prepared.stages)
     stage = dict(zip(ids["opportunity_id"], ids["stage"], strict=True))
     outlook = Outlook(paths, book, fading(run.funnel, days), stage)
     goals, notes = goals_of(run, paths, quotas, names, scopes, periods)
