@@ -241,6 +241,8 @@ def close_deals(
     stage_loss,
     stage_move,
     stage_next,
+    win_age,
+    loss_age,
     move_age,
     time_move,  # (draws, pieces)
     # opportunities that leads begin; those begun after the leaving are the heirs' from the start
@@ -395,6 +397,8 @@ def close_deals(
                             stage_win,
                             stage_loss,
                             stage_move,
+                            win_age,
+                            loss_age,
                             move_age,
                             time_move[d],
                             stage_next,

@@ -37,7 +37,9 @@ def walk(
     stage_win,  # (posterior, stages, bands of the age in the stage)
     stage_loss,
     stage_move,
-    move_age,  # (posterior, bands of age)
+    win_age,  # (posterior, bands of age)
+    loss_age,
+    move_age,
     move_time,  # (pieces,)
     stage_next,  # (posterior, stages, stages) cumulative
     edges,  # bands of the age in the stage
@@ -66,8 +68,9 @@ def walk(
             stop = end[j]
             if band + 1 < bands:
                 stop = min(stop, at + max(math.ceil((edges[band + 1] - in_stage) * stretch - 1e-9), 1))
-            h_win = win * rate_win[cell[j]] * stage_win[p, stage, band] / stretch
-            both = h_win + loss * rate_loss[cell[j]] * stage_loss[p, stage, band] / stretch
+            h_win = win * rate_win[cell[j]] * stage_win[p, stage, band] * win_age[p, age] / stretch
+            h_loss = loss * rate_loss[cell[j]] * stage_loss[p, stage, band] * loss_age[p, age] / stretch
+            both = h_win + h_loss
             h_win = min(h_win * times, both)
             h_move = stage_move[p, stage, band] * move_age[p, age] * move_time[piece[j]] / stretch
             passed = (cumulative[stop] - now) * (both + h_move)

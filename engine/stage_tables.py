@@ -42,7 +42,7 @@ class StageTables:
             "deal_in_stage": no_days,
             "stage_edges": no_days,
             **dict.fromkeys(("stage_win", "stage_loss", "stage_move", "stage_next"), no_odds),
-            "move_age": np.zeros((0, 0)),
+            **dict.fromkeys(("win_age", "loss_age", "move_age"), np.zeros((0, 0))),
         }
 
     def _fixed(self, data: StageData) -> dict[str, Any]:
@@ -58,6 +58,8 @@ class StageTables:
             "stage_loss": factors(data, lost, 1),
             "stage_move": rates(data, moved),
             "stage_next": next_stage(data, moved.draws, self.seed),
+            "win_age": np.exp(levels(won.effects, "age", bands)),
+            "loss_age": np.exp(levels(lost.effects, "age", bands)),
             "move_age": np.exp(levels(moved.effects, "age", bands)),
         }
 

@@ -3,22 +3,23 @@
 A deal that is open stands in one of the stages 0..S-1, has been there for u days and exists for a days. From
 there it is won, lost, or moves on to another stage; all three hazards are constant in cells ::
 
-    h_won(s, u, a, x)  = base_won(a, x)  * exp(level + stage[s] + stage x age in stage[s, u])
-    h_lost(s, u, a, x) = base_lost(a, x) * exp(level + stage[s] + stage x age in stage[s, u])
+    h_won(s, u, a, x)  = base_won(a, x)  * exp(level + stage[s] + stage x age in stage[s, u] + age[a])
+    h_lost(s, u, a, x) = base_lost(a, x) * exp(level + stage[s] + stage x age in stage[s, u] + age[a])
     h_moved(s, u, a)   = exp(level + stage[s] + stage x age in stage[s, u] + age[a] + month's shock)
 
     next stage | moved from s ~ Multinomial(q[s]),   q[s] ~ Dirichlet(overall shares, worth one move)
 
 ``base`` is the model of :mod:`quotacast.models.conversion`, with everything that it knows of age, rep, segment,
 amount, position in the quarter and shocks. So a stage says by how much the odds differ from those of
-deals of the same age and kind. Where stages tell nothing, the effects shrink to none and what is left is the
+deals of the same age and kind; and because age works partly through the stages that deals of that age have
+reached, what is left of it is an effect again. Where stages tell nothing, the effects shrink to none and what is left is the
 model by age; and open and new deals share reps, shocks and trends draw by draw.
 
 Likelihood. Every visit to a stage is an episode of competing risks with piecewise constant hazards, so ::
 
-    won[s, u, month]  ~ Poisson(expected won[s, u, month]  * exp(...))
-    lost[s, u, month] ~ Poisson(expected lost[s, u, month] * exp(...))
-    moved[s, u, band of a, month] ~ Poisson(exposure * exp(...))
+    won[s, u, a]  ~ Poisson(expected won[s, u, a]  * exp(...))
+    lost[s, u, a] ~ Poisson(expected lost[s, u, a] * exp(...))
+    moved[s, u, a, month] ~ Poisson(exposure * exp(...))
 
 with ``expected`` the sum over the cell of exposure times base hazard. For it the base hazards are taken at their
 main effects (age, position, month, rep, segment, amount: a Poisson regression by iterative proportional fitting,
@@ -302,22 +303,20 @@ def _odds(
     fine: HazardCells, hazards: HazardData, grid: TimeGrid, cause: int, size: tuple[int, int]
 ) -> tuple[Declaration, Cells]:
     """Wins or losses by stage and age in it, with those that age lets expect as their exposure."""
-    axes = {"stage": fine.codes["stage"], "in_stage": fine.codes["age"], "month": _month(fine, hazards, grid)}
-    cells = _added(axes, expected_cells(fine, hazards, grid, cause), fine.events[cause], size[1])
-    return odds_declaration(STAGE_MODELS[cause], size), cells
+    cells = _added(_axes(fine), expected_cells(fine, hazards, grid, cause), fine.events[cause], size[1])
+    return odds_declaration(STAGE_MODELS[cause], size, hazards.age_edges), cells
 
 
 def _moved(
     fine: HazardCells, hazards: HazardData, grid: TimeGrid, size: tuple[int, int]
 ) -> tuple[Declaration, Cells]:
-    axes = {"stage": fine.codes["stage"], "in_stage": fine.codes["age"], "age": fine.codes["since"]}
-    axes["month"] = _month(fine, hazards, grid)
-    cells = _added(axes, fine.exposure, fine.events[2], size[1])
+    month = (grid.month[fine.codes["piece"]] - hazards.months[0]).astype(np.int32)
+    cells = _added({**_axes(fine), "month": month}, fine.exposure, fine.events[2], size[1])
     return moved_declaration(size, hazards.age_edges, hazards.months.size), cells
 
 
-def _month(fine: HazardCells, hazards: HazardData, grid: TimeGrid) -> Codes:
-    return (grid.month[fine.codes["piece"]] - hazards.months[0]).astype(np.int32)
+def _axes(fine: HazardCells) -> dict[str, Codes]:
+    return {"stage": fine.codes["stage"], "in_stage": fine.codes["age"], "age": fine.codes["since"]}
 
 
 def _added(axes: Mapping[str, Codes], exposure: Floats, events: Floats, bands: int) -> Cells:
@@ -334,9 +333,10 @@ def _added(axes: Mapping[str, Codes], exposure: Floats, events: Floats, bands: i
     return Cells(np.bincount(at, events, minlength=occupied.size)[keep].astype(float), total[keep], codes)
 
 
-def _stage_terms(size: tuple[int, int]) -> list[Term]:
+def _terms(level: tuple[float, str], size: tuple[int, int], age_edges: tuple[int, ...]) -> list[Term]:
     stages, bands = size
     return [
+        Term("level", "level", "", 1, 2.0, level[1], (level[0],)),
         Term("stage", "contrast", "stage", stages, 1.5, "some stages close or move often, some hardly ever"),
         Term(
             "stage_age",
@@ -346,26 +346,6 @@ def _stage_terms(size: tuple[int, int]) -> list[Term]:
             0.4,
             "deals that have just entered a stage differ from those that stay for long",
         ),
-    ]
-
-
-def odds_declaration(name: str, size: tuple[int, int]) -> Declaration:
-    """Declare by how much stages change the hazard of a win or a loss.
-
-    Parameters
-    ----------
-    size : tuple of int
-        Numbers of stages and of bands of the age in a stage.
-    """
-    level = Term("level", "level", "", 1, 2.0, "stages that never close pull the mean of the logs down", (0.0,))
-    return Declaration(name, "poisson", (level, *_stage_terms(size)))
-
-
-def moved_declaration(size: tuple[int, int], age_edges: tuple[int, ...], months: int) -> Declaration:
-    """Declare the hazard of moving on to another stage."""
-    terms = [
-        Term("level", "level", "", 1, 2.0, "a move per day between 1 in 3,000 and all", (-3.5,)),
-        *_stage_terms(size),
         Term(
             "age",
             "walk",
@@ -375,9 +355,32 @@ def moved_declaration(size: tuple[int, int], age_edges: tuple[int, ...], months:
             "old deals are slow deals, whatever their stage",
             widths=age_widths(age_edges),
         ),
-        Term("shock", "shock", "month", months, 0.15, "what moves all deals in the same month"),
     ]
-    return Declaration("moved", "poisson", tuple(t for t in terms if t.size > 1 or t.kind == "level"))
+
+
+def odds_declaration(name: str, size: tuple[int, int], age_edges: tuple[int, ...]) -> Declaration:
+    """Declare by how much stages change the hazard of a win or a loss.
+
+    Parameters
+    ----------
+    size : tuple of int
+        Numbers of stages and of bands of the age in a stage.
+    age_edges : tuple of int
+        First day of every band of the deal's age.
+    """
+    level = 0.0, "stages that never close pull the mean of the logs down"
+    return _declared(name, _terms(level, size, age_edges))
+
+
+def moved_declaration(size: tuple[int, int], age_edges: tuple[int, ...], months: int) -> Declaration:
+    """Declare the hazard of moving on to another stage."""
+    terms = _terms((-3.5, "a move per day between 1 in 3,000 and all"), size, age_edges)
+    shock = Term("shock", "shock", "month", months, 0.15, "what moves all deals in the same month")
+    return _declared("moved", [*terms, shock])
+
+
+def _declared(name: str, terms: list[Term]) -> Declaration:
+    return Declaration(name, "poisson", tuple(t for t in terms if t.size > 1 or t.kind == "level"))
 
 
 def _moves(visits: Visits, stages: int) -> Floats:
