@@ -135,13 +135,8 @@ def test_a_deal_without_a_stage_goes_as_if_there_were_none(funnel: Funnel, histo
 
     rest = [k for k in range(len(book)) if k % 2 == 1]
     mixed = won(replace(book, stage=some))
-    apart = won(taken(replace(book, stage=None, entered=None, **_blank(book)), only))
+    apart = won(taken(replace(book, stage=np.full(len(book), -1, dtype=np.int32)), only))
     assert np.array_equal(mixed, apart + won(taken(book, rest)))
-
-
-def _blank(book: Book) -> dict[str, Any]:
-    """Stages of nobody."""
-    return {"stage": np.full(len(book), -1, dtype=np.int32), "entered": book.start}
 
 
 def test_draws_do_not_depend_on_how_they_are_cut(funnel: Funnel, history: History) -> None:
