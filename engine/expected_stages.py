@@ -1,7 +1,7 @@
 """Closed-form means of open deals that stand in stages: the forward equations of the chain.
 
-What is followed is the chance v[s, e] that a deal is open in stage s, which it entered on day e. Within a small
-part of a day of weight w, of those in a state with hazards h = h_win + h_loss + h_move ::
+What is followed is the chance v[s, e] that a deal is open in stage s, which it entered on day e. Within a
+small part of a day of weight w, of those in a state with hazards h = h_win + h_loss + h_move ::
 
     v (1 - exp(-h w)) h_win / h     are won
     v (1 - exp(-h w)) h_move / h    move on, by the shares of the stages that follow, to v[., today]
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quotacast.engine.stage_tables import ARRAYS
 from quotacast.models.terms import Floats
 
 Ints = NDArray[np.int64]
@@ -38,20 +39,20 @@ def staged_fates(
     win, loss : ndarray, shape (days,)
         Hazards per weighted day before what the stage does.
     """
-    p, days = table["parameter"][d], bands.size
+    p, days, chain = table["parameter"][d], bands.size, dict(zip(ARRAYS, table["stage_arrays"], strict=True))
     piece = table["piece_of_day"]
     stretch, times = table["cycle_times"][r, piece], table["share_times"][r, piece]
     passed = np.concatenate([[0.0], np.cumsum(1.0 / stretch)])
-    shares = np.diff(table["stage_next"][p], axis=1, prepend=0.0)
+    shares = np.diff(chain["stage_next"][p], axis=1, prepend=0.0)
     since = np.append(passed[:-1], -table["deal_in_stage"][deal])  # of the first stay: before today
     v = np.zeros((shares.shape[0], days + 1))
     v[table["deal_stage"][deal], days] = 1.0
     won, lost = np.zeros(days), np.zeros(days)
     for day in range(days):
         inside = np.maximum(passed[day] - since, 0.0)
-        band = np.searchsorted(table["stage_edges"], inside + 1e-9, side="right") - 1
+        band = np.searchsorted(chain["stage_edges"], inside + 1e-9, side="right") - 1
         factor = [
-            table[f"stage_{way}"][p][:, band] * table[f"{way}_age"][p, bands[day]]
+            chain[f"stage_{way}"][p][:, band] * chain[f"{way}_age"][p, bands[day]]
             for way in ("win", "loss", "move")
         ]
         h_win, h_loss = win[day] * factor[0] / stretch[day], loss[day] * factor[1] / stretch[day]

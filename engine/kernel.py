@@ -232,18 +232,11 @@ def close_deals(
     deal_segment,
     deal_band,
     deal_amount,  # log of the quote, NaN unknown
-    # stages of open deals, described in the module kernel_stages
+    # stages of open deals, see the modules stage_tables and kernel_stages
     staged,  # 1: some deal has one
     deal_stage,  # -1: by age alone
     deal_in_stage,  # days
-    stage_edges,
-    stage_win,
-    stage_loss,
-    stage_move,
-    stage_next,
-    win_age,
-    loss_age,
-    move_age,
+    stage_arrays,
     time_move,  # (draws, pieces)
     # opportunities that leads begin; those begun after the leaving are the heirs' from the start
     begun_at,  # (draws, reps + 1) where those of a draw and rep begin
@@ -385,34 +378,11 @@ def close_deals(
                     first, beyond = place[row], place[row + 1]
                     if staged and is_open and deal_stage[i] >= 0:
                         day, h_win, both = walk(
-                            stream,
-                            draw,
-                            p,
-                            deal_stage[i],
-                            deal_in_stage[i],
-                            own_win,
-                            own_loss,
-                            rate_win,
-                            rate_loss,
-                            stage_win,
-                            stage_loss,
-                            stage_move,
-                            win_age,
-                            loss_age,
-                            move_age,
-                            time_move[d],
-                            stage_next,
-                            stage_edges,
-                            end[first:beyond],
-                            cell[first:beyond],
-                            piece[first:beyond],
-                            cumulative,
-                            guide,
-                            FINE,
-                            changed,
-                            cycle_times[r],
-                            share_times[r],
-                        )
+                            stream, draw, p, deal_stage[i], deal_in_stage[i], stage_arrays, own_win,
+                            own_loss, rate_win, rate_loss, time_move[d], end[first:beyond],
+                            cell[first:beyond], piece[first:beyond], cumulative, guide, FINE,
+                            changed, cycle_times[r], share_times[r],
+                        )  # fmt: skip
                         if day >= gone[d, r] and start < gone[d, r]:
                             h_win *= keep_odds
                             owner = heir[d, r, int(unit(mix(stream ^ HEIR), draw) * heir.shape[2])]

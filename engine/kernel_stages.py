@@ -1,8 +1,8 @@
 """The way of an open deal through its stages, compiled by numba; called by :mod:`quotacast.engine.kernel`.
 
-In every spell of constant hazards three risks compete: win, loss and moving on. An exponential number is spent
-along the way; where it is used up, a move or a closing happens, at a point of the day; after a move the deal
-goes on from that point in its new stage, at age 0 in it, with a new number from a stream of its own.
+In every spell of constant hazards three risks compete: win, loss and moving on. An exponential number is
+spent along the way; where it is used up, a move or a closing happens, at a point of the day; after a move the
+deal goes on from that point in its new stage, at age 0 in it, with a new number from a stream of its own.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -30,19 +30,12 @@ def walk(
     p,  # row of the posterior
     stage,
     in_stage,  # days spent in it
+    arrays,  # in the order of stage_tables.ARRAYS
     win,  # the deal's own factors
     loss,
     rate_win,  # (bands x pieces,)
     rate_loss,
-    stage_win,  # (posterior, stages, bands of the age in the stage)
-    stage_loss,
-    stage_move,
-    win_age,  # (posterior, bands of age)
-    loss_age,
-    move_age,
     move_time,  # (pieces,)
-    stage_next,  # (posterior, stages, stages) cumulative
-    edges,  # bands of the age in the stage
     end,  # the spells of the deal from the first simulated day on: day after the last, cell, piece
     cell,
     piece,
@@ -54,6 +47,7 @@ def walk(
     share_times,
 ):
     """Day of closing, hazard of a win then and of both causes; the day is -1 beyond the horizon."""
+    stage_win, stage_loss, stage_move, win_age, loss_age, move_age, stage_next, edges = arrays
     pieces, bands, stages = move_time.shape[0], edges.shape[0], stage_win.shape[1]
     number = 0
     mine = mix(stream ^ _STAGES)

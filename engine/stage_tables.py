@@ -15,6 +15,14 @@ from quotacast.engine.effects import Effects, Ints, levels
 from quotacast.models.stages import StageData, factors, next_stage, rates
 from quotacast.models.terms import Floats
 
+#: What every posterior draw says of stages: factors on the hazards of winning and losing and hazards of
+#: moving on, (posterior, stages, bands of the age in the stage); what is left of the deal's age in them,
+#: (posterior, bands); cumulative shares of the stages that follow, (posterior, stages, stages); and the
+#: first days of the bands of the age in a stage.
+ARRAYS = (
+    "stage_win", "stage_loss", "stage_move", "win_age", "loss_age", "move_age", "stage_next", "stage_edges",
+)  # fmt: skip
+
 
 class StageTables:
     """Arrays of stages: ``fixed`` once, ``block`` for a block of draws.
@@ -35,33 +43,37 @@ class StageTables:
         self.fixed = self._nothing() if self.data is None else self._fixed(self.data)
 
     def _nothing(self) -> dict[str, Any]:
-        no_odds, no_days = np.zeros((0, 0, 0)), np.empty(0)
+        no_odds, no_ages, no_days = np.zeros((0, 0, 0)), np.zeros((0, 0)), np.empty(0)
         return {
             "staged": 0,
             "deal_stage": np.empty(0, dtype=np.int64),
             "deal_in_stage": no_days,
-            "stage_edges": no_days,
-            **dict.fromkeys(("stage_win", "stage_loss", "stage_move", "stage_next"), no_odds),
-            **dict.fromkeys(("win_age", "loss_age", "move_age"), np.zeros((0, 0))),
+            "stage_arrays": (*[no_odds] * 3, *[no_ages] * 3, no_odds, no_days),
         }
 
     def _fixed(self, data: StageData) -> dict[str, Any]:
-        posteriors, bands = self.effects.funnel.posteriors, len(self._hazards().age_edges)
-        won, lost, moved = (posteriors[d.name] for d in data.declarations)
-        assert self.book.stage is not None and self.book.entered is not None
+        assert self.book.stage is not None
+        assert self.book.entered is not None
         return {
             "staged": 1,
             "deal_stage": self.book.stage.astype(np.int64),
             "deal_in_stage": (self.effects.grid.first - self.book.entered).astype(float),
-            "stage_edges": np.asarray(data.edges, dtype=float),
-            "stage_win": factors(data, won, 0),
-            "stage_loss": factors(data, lost, 1),
-            "stage_move": rates(data, moved),
-            "stage_next": next_stage(data, moved.draws, self.seed),
-            "win_age": np.exp(levels(won.effects, "age", bands)),
-            "loss_age": np.exp(levels(lost.effects, "age", bands)),
-            "move_age": np.exp(levels(moved.effects, "age", bands)),
+            "stage_arrays": self._arrays(data),
         }
+
+    def _arrays(self, data: StageData) -> tuple[Floats, ...]:
+        """In the order of ``ARRAYS``."""
+        bands = len(self._hazards().age_edges)
+        won, lost, moved = (self.effects.funnel.posteriors[d.name] for d in data.declarations)
+        ages = (np.exp(levels(one.effects, "age", bands)) for one in (won, lost, moved))
+        return (
+            factors(data, won, 0),
+            factors(data, lost, 1),
+            rates(data, moved),
+            *ages,
+            next_stage(data, moved.draws, self.seed),
+            np.asarray(data.edges, dtype=float),
+        )
 
     def _hazards(self) -> Any:
         return self.effects.funnel.prepared.hazards

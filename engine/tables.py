@@ -81,7 +81,14 @@ class Tables:
     # -- what is the same for all draws ---------------------------------------------------------
 
     def _fixed(self) -> dict[str, Any]:
-        return {**self._time(), **self._arrivals(), **self._posterior(), **self._deals(), **self._changes(), **self.stages.fixed}
+        return {
+            **self._time(),
+            **self._arrivals(),
+            **self._posterior(),
+            **self._deals(),
+            **self._changes(),
+            **self.stages.fixed,
+        }
 
     def _time(self) -> dict[str, Any]:
         grid = self.grid

@@ -1,8 +1,8 @@
 """Made-up companies whose deals pass through stages, and close by the stage in which they stand.
 
-The chain is that of :mod:`quotacast.models.stages`: a stage multiplies the daily hazards of winning and losing
-of a deal's age and owner, and has a hazard of moving on. Events fall anywhere within a day: several may happen
-on the same one.
+The chain is that of :mod:`quotacast.models.stages`: a stage multiplies the daily hazards of winning and
+losing of a deal's age and owner, and has a hazard of moving on. Events fall anywhere within a day: several
+may happen on the same one.
 """
 
 from __future__ import annotations
@@ -92,7 +92,11 @@ def staged_fates(
             owner = np.where(day >= handed[here], heir[here], rep[here])
             at = stage[here], np.searchsorted(chain.bands, day - entered[here], side="right") - 1
             h = [
-                ~dead[here] * np.exp(c.age[int(np.searchsorted(bands, age))]) * d[day, owner] * s[here] * o[at]
+                ~dead[here]
+                * np.exp(c.age[int(np.searchsorted(bands, age))])
+                * d[day, owner]
+                * s[here]
+                * o[at]
                 for c, d, s, o in zip(causes, daily, by_segment, odds, strict=True)
             ]
             both, h_move = h[0] + h[1], hazard[at] * weight[day]
@@ -107,7 +111,9 @@ def staged_fates(
             pick = (moves[on, moved[on], 1][:, None] >= following[stage[on]][:, :-1]).sum(axis=1)
             stage[on], entered[on] = pick, day[goes]
             moved[on] += 1
-            wait[on] = np.where(moved[on] < MOST_MOVES, to_move[on, np.minimum(moved[on], MOST_MOVES - 1)], np.inf)
+            wait[on] = np.where(
+                moved[on] < MOST_MOVES, to_move[on, np.minimum(moved[on], MOST_MOVES - 1)], np.inf
+            )
             stays.append((on, pick, day[goes]))
             here, part = on, (part - spent)[goes]
     deal, at_stage, since = (np.concatenate(parts) for parts in zip(*stays, strict=True))

@@ -1,7 +1,7 @@
 """Stages: a semi-Markov chain that moves the odds of a deal around those of its age.
 
-A deal that is open stands in one of the stages 0..S-1, has been there for u days and exists for a days. From
-there it is won, lost, or moves on to another stage; all three hazards are constant in cells ::
+A deal that is open stands in one of the stages 0..S-1, has been there for u days and exists for a days.
+From there it is won, lost, or moves on to another stage; all three hazards are constant in cells ::
 
     h_won(s, u, a, x)  = base_won(a, x)  * exp(level + stage[s] + stage x age in stage[s, u] + age[a])
     h_lost(s, u, a, x) = base_lost(a, x) * exp(level + stage[s] + stage x age in stage[s, u] + age[a])
@@ -9,11 +9,11 @@ there it is won, lost, or moves on to another stage; all three hazards are const
 
     next stage | moved from s ~ Multinomial(q[s]),   q[s] ~ Dirichlet(overall shares, worth one move)
 
-``base`` is the model of :mod:`quotacast.models.conversion`, with everything that it knows of age, rep, segment,
-amount, position in the quarter and shocks. So a stage says by how much the odds differ from those of
+``base`` is the model of :mod:`quotacast.models.conversion`, with everything that it knows of age, rep,
+segment, amount, position in the quarter and shocks. So a stage says by how much the odds differ from those of
 deals of the same age and kind; and because age works partly through the stages that deals of that age have
-reached, what is left of it is an effect again. Where stages tell nothing, the effects shrink to none and what is left is the
-model by age; and open and new deals share reps, shocks and trends draw by draw.
+reached, what is left of it is an effect again. Where stages tell nothing, the effects shrink to none and what
+is left is the model by age; and open and new deals share reps, shocks and trends draw by draw.
 
 Likelihood. Every visit to a stage is an episode of competing risks with piecewise constant hazards, so ::
 
@@ -21,12 +21,12 @@ Likelihood. Every visit to a stage is an episode of competing risks with piecewi
     lost[s, u, a] ~ Poisson(expected lost[s, u, a] * exp(...))
     moved[s, u, a, month] ~ Poisson(exposure * exp(...))
 
-with ``expected`` the sum over the cell of exposure times base hazard. For it the base hazards are taken at their
-main effects (age, position, month, rep, segment, amount: a Poisson regression by iterative proportional fitting,
-a little shrunk), so that the cells can be declared before anything is fitted. Deals whose ages, reps and
-segments differ between stages are thereby standardised. When used, every draw's factors are scaled so that over
-the cells they add up to the closings that were seen: what is not known of the sum is the base model's
-uncertainty and must not count twice (:func:`factors`).
+with ``expected`` the sum over the cell of exposure times base hazard. For it the base hazards are taken at
+their main effects (age, position, month, rep, segment, amount: a Poisson regression by iterative proportional
+fitting, a little shrunk), so that the cells can be declared before anything is fitted. Deals whose ages, reps
+and segments differ between stages are thereby standardised. When used, every draw's factors are scaled so
+that over the cells they add up to the closings that were seen: what is not known of the sum is the base
+model's uncertainty and must not count twice (:func:`factors`).
 
 Units: weighted days of exposure, hazards per weighted day, ages in calendar days. A visit that goes on at the
 as-of date contributes its exposure and no event (right-censored); the first visit begins with the deal; a
@@ -38,8 +38,8 @@ New deals go by age alone. The base model is their distribution over all stages 
 from all deals; a chain that starts at the first stage would have to find the same distribution again
 from its parts.
 
-Oracles: recovery of written-down factors, hazards and shares from records simulated day by day
-(:mod:`quotacast.engine.worlds_fates`), the simulation against a plain Python walk of the chain, and against the
+Oracles: recovery of written-down factors, hazards and shares from records that another simulation of the
+chain has drawn (:mod:`quotacast.engine.worlds_stages`, plain NumPy), and the means of the simulator against the
 forward equations of :mod:`quotacast.engine.expected_stages`.
 """
 
@@ -293,7 +293,7 @@ def expected_cells(fine: HazardCells, hazards: HazardData, grid: TimeGrid, cause
     at["month"] = grid.month[piece] - hazards.months[0]
     mean = fine.exposure.copy()
     for name, factor in main_effects(hazards, cause).items():
-        code = at.get(name, fine.codes[name] if name in fine.codes else None)
+        code = at.get(name, fine.codes.get(name))
         if code is not None:
             mean *= factor[np.minimum(code, factor.size - 1)]
     return mean

@@ -38,9 +38,7 @@ CHANGES = Drivers(
 
 
 @pytest.fixture(scope="module")
-def history(
-    small_world: Callable[..., World], world_history: Callable[[World], History]
-) -> History:
+def history(small_world: Callable[..., World], world_history: Callable[[World], History]) -> History:
     """Four reps; the truth passes deals through stages, some of them back."""
     world = small_world(
         11, 4, date(2024, 6, 3), date(2025, 11, 19), lambda t: with_stages(t, np.random.default_rng(2))
@@ -51,7 +49,8 @@ def history(
 @pytest.fixture(scope="module")
 def prepared(history: History) -> Prepared:
     found = prepare(history, Calendar())
-    assert found.stages is not None and len(found.stages.names) == 4
+    assert found.stages is not None
+    assert len(found.stages.names) == 4
     return found
 
 
@@ -71,9 +70,7 @@ def tables(
     funnel: Funnel, history: History, drivers: Drivers = CHANGES, staged: bool = True, days: int = 14
 ) -> Tables:
     known = funnel.prepared
-    book = open_book(
-        history, known.people, known.segment, known.quotes, known.stages if staged else None
-    )
+    book = open_book(history, known.people, known.segment, known.quotes, known.stages if staged else None)
     first, last = int(day_number(history.as_of_date)) + 1, int(day_number(HORIZON))
     edges = np.append(np.arange(first, last + 1, days), last + 1)
     return Tables(funnel, book, drivers, HORIZON, Steps(edges), 20)
