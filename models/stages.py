@@ -39,7 +39,7 @@ from all deals; a chain that starts at the first stage would have to find the sa
 from its parts.
 
 Oracles: recovery of written-down factors, hazards and shares from records that another simulation of the
-chain has drawn (:mod:`quotacast.engine.worlds_stages`, plain NumPy), and the means of the simulator against the
+chain has drawn (:mod:`quotacast.engine.worlds_stages`, plain NumPy), and the simulator's means against the
 forward equations of :mod:`quotacast.engine.expected_stages`.
 """
 
