@@ -113,6 +113,8 @@ class StageData:
         In the order of ``STAGE_MODELS``.
     moves : ndarray, shape (stages, stages)
         Moves that were seen, from row to column.
+    first : ndarray, shape (stages,)
+        Deals that began in every stage.
     standing : mapping of str to (int, int)
         Stage of every open deal that has one, by id, and the day number on which it was entered.
     """
@@ -122,6 +124,7 @@ class StageData:
     declarations: tuple[Declaration, ...]
     cells: tuple[Cells, ...]
     moves: Floats
+    first: Floats
     standing: Mapping[str, tuple[int, int]]
 
     def declared(self) -> dict[str, tuple[Declaration, Cells]]:
@@ -165,6 +168,7 @@ def stage_data(
         tuple(declaration for declaration, _ in built),
         tuple(cells for _, cells in built),
         _moves(visits, len(names)),
+        np.bincount(visits.stage[np.r_[True, np.diff(visits.deal) > 0]], minlength=len(names)).astype(float),
         _standing(history, visits),
     )
     return found, (f"Open deals go by their stage and how long they have been there: {', '.join(names)}.",)
@@ -215,7 +219,7 @@ def _visits(history: History, rows: pd.DataFrame, names: tuple[str, ...]) -> Vis
     ended = np.select([status == "won", status == "lost"], [1, 2], 0)
     return Visits(
         deal,
-        rows["stage"].map({name: k for k, name in enumerate(names)}).to_numpy(dtype=np.int32),
+        np.asarray(rows["stage"].map({name: k for k, name in enumerate(names)}), dtype=np.int32),
         day,
         np.where(last, end, np.roll(day, -1)),
         np.where(last, ended, 3).astype(np.int8),
@@ -326,7 +330,7 @@ def _added(axes: Mapping[str, Codes], exposure: Floats, events: Floats, bands: i
     occupied, at = np.unique(key, return_inverse=True)
     first = np.full(occupied.size, -1)
     first[at] = np.arange(key.size)
-    total = np.bincount(at, exposure, minlength=occupied.size)
+    total = np.bincount(at, exposure, minlength=occupied.size).astype(float)
     keep = total > 0
     codes = {name: axes[name][first][keep].astype(np.int32) for name in names}
     codes["stage_age"] = (codes["stage"] * bands + codes.pop("in_stage")).astype(np.int32)

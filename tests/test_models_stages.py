@@ -107,6 +107,7 @@ def test_a_history_of_stages_adds_three_models(make_history: Make) -> None:
     assert found.stages.names == ("first", "second")
     assert [n for n in found.models if n in STAGE_MODELS] == list(STAGE_MODELS)
     assert found.stages.moves.tolist() == [[0, 200], [0, 0]]
+    assert found.stages.first.tolist() == [200, 0]
     opened = found.stages.standing["o005"]
     assert opened == (1, int(day_number(date(2025, 6, 12))))
     assert len(found.stages.standing) == 40
@@ -172,7 +173,7 @@ def test_shares_of_the_next_stage_are_dirichlet(make_history: Make) -> None:
     assert found is not None
     wide = model.StageData(
         ("a", "b", "c"), found.edges, found.declarations, found.cells,
-        np.array([[0.0, 30.0, 10.0], [4.0, 0.0, 0.0], [0.0, 0.0, 0.0]]), {},
+        np.array([[0.0, 30.0, 10.0], [4.0, 0.0, 0.0], [0.0, 0.0, 0.0]]), np.ones(3), {},
     )  # fmt: skip
     shares = np.diff(next_stage(wide, 20_000, 3), axis=2, prepend=0.0)
     into = np.array([4.5, 30.5, 10.5])
