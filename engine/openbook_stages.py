@@ -1,8 +1,8 @@
 """How many deals will be open in which stage: the chain of stages, followed at its posterior means.
 
 What is followed is the expected number n[a, u, s] of open deals of age a that have been in stage s for u
-days (both in whole days, up to the last band, beyond which nothing changes). On an average day, with the hazards of
-:mod:`quotacast.models.stages` and h = h_win + h_loss + h_move ::
+days (both in whole days, up to the last band, beyond which nothing changes). On an average day, with the
+hazards of :mod:`quotacast.models.stages` and h = h_win + h_loss + h_move ::
 
     n'[a + 1, u + 1, s]  gets  n[a, u, s] exp(-h)
     n'[a + 1, 1, s']     gets  the sum over u and s of n[a, u, s] (1 - exp(-h)) h_move / h q[s, s']
@@ -72,7 +72,8 @@ def stage_flow(funnel: Funnel) -> Flow | None:
         tables.append(mean[age_band][:, band])
     moved = data.moves + 1e-9 * (1.0 - np.eye(len(data.names)))
     shares = moved / np.maximum(moved.sum(axis=1, keepdims=True), 1e-300)
-    return Flow(data.names, *tables, age_band, shares, data.first / data.first.sum())
+    win, loss, move = tables
+    return Flow(data.names, win, loss, move, age_band, shares, data.first / data.first.sum())
 
 
 def old_by_stage(flow: Flow, book: Book, fade: Fading, today: int, ahead: Sequence[int]) -> Floats:
@@ -94,8 +95,8 @@ def old_by_stage(flow: Flow, book: Book, fade: Fading, today: int, ahead: Sequen
         out[k, -1] = later[rest].sum()
     n = np.zeros(flow.win.shape)
     mine = ~rest
-    ages, inside = (np.minimum(x[mine], m - 1) for x, m in zip(
-        (today + 1 - book.start, today + 1 - book.entered), n.shape, strict=False))  # fmt: skip
+    ages = np.minimum((today + 1 - book.start)[mine], n.shape[0] - 1)
+    inside = np.minimum((today + 1 - book.entered)[mine], n.shape[1] - 1)
     np.add.at(n, (ages, inside, book.stage[mine]), 1.0)
     hazard = [h[where].mean(axis=0) for h in (fade.win, fade.loss)] if len(book) else [np.zeros(1)] * 2
     out[:, :-1] = _follow(flow, n, hazard, np.zeros(max(ahead) + 1), ahead)
