@@ -23,7 +23,7 @@ from quotacast.engine.book import Book
 from quotacast.engine.openbook import FEW_DRAWS, Fading
 from quotacast.engine.skills import Ints, levels, some_rows
 from quotacast.models.funnel import Funnel
-from quotacast.models.stages import factors, rates
+from quotacast.models.stages import factors, move_rates
 from quotacast.models.terms import Floats
 
 NO_STAGE = "(no stage)"
@@ -66,7 +66,7 @@ def stage_flow(funnel: Funnel) -> Flow | None:
     tables = []
     for k, declaration in enumerate(data.declarations):
         posterior = funnel.posteriors[declaration.name]
-        own = (factors(data, posterior, k) if k < 2 else rates(data, posterior))[rows]
+        own = (factors(data, posterior, k) if k < 2 else move_rates(data, posterior))[rows]
         age = np.exp(levels(funnel, declaration.name, "age", rows, len(edges)))
         mean = np.einsum("da,dsb->abs", age, own) / rows.size
         tables.append(mean[age_band][:, band])

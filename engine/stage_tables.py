@@ -12,7 +12,7 @@ import numpy as np
 
 from quotacast.engine.book import Book
 from quotacast.engine.effects import Effects, Ints, levels
-from quotacast.models.stages import StageData, factors, next_stage, rates
+from quotacast.models.stages import StageData, factors, move_rates, next_stage
 from quotacast.models.terms import Floats
 
 #: What every posterior draw says of stages: factors on the hazards of winning and losing and hazards of
@@ -69,7 +69,7 @@ class StageTables:
         return (
             factors(data, won, 0),
             factors(data, lost, 1),
-            rates(data, moved),
+            move_rates(data, moved),
             *ages,
             next_stage(data, moved.draws, self.seed),
             np.asarray(data.edges, dtype=float),

@@ -32,7 +32,8 @@ Units: weighted days of exposure, hazards per weighted day, ages in calendar day
 as-of date contributes its exposure and no event (right-censored); the first visit begins with the deal; a
 row that repeats the stage (another owner, another amount) is no visit. A closing that was undone later is no
 visit either: the deal is taken to have stayed where it was, as the base model counts reopened deals by their
-last state. Deals without a stage go by age, in the fit and in the simulation.
+last state. A stage that no deal ever left for another one is a last one: its hazard of moving is zero, and
+not small and unknown. Deals without a stage go by age, in the fit and in the simulation.
 
 New deals go by age alone. The base model is their distribution over all stages that they will pass, learned
 from all deals; a chain that starts at the first stage would have to find the same distribution again
@@ -315,7 +316,10 @@ def _moved(
     fine: HazardCells, hazards: HazardData, grid: TimeGrid, size: tuple[int, int]
 ) -> tuple[Declaration, Cells]:
     month = (grid.month[fine.codes["piece"]] - hazards.months[0]).astype(np.int32)
-    cells = _added({**_axes(fine), "month": month}, fine.exposure, fine.events[2], size[1])
+    axes = {**_axes(fine), "month": month}
+    moving = np.bincount(axes["stage"], fine.events[2], minlength=size[0])[axes["stage"]] > 0
+    parts = {name: code[moving] for name, code in axes.items()}
+    cells = _added(parts, fine.exposure[moving], fine.events[2][moving], size[1])
     return moved_declaration(size, hazards.age_edges, hazards.months.size), cells
 
 
@@ -417,6 +421,11 @@ def rates(data: StageData, posterior: Posterior) -> Floats:
     effects, shape = posterior.effects, (posterior.draws, len(data.names), len(data.edges))
     log = effects["level"][:, :, None] + effects["stage"][:, :, None] + effects["stage_age"].reshape(shape)
     return np.asarray(np.exp(log))
+
+
+def move_rates(data: StageData, posterior: Posterior) -> Floats:
+    """Hazard of moving on but for age and shocks, shape (draws, stages, bands); zero in last stages."""
+    return np.asarray(rates(data, posterior) * (data.moves.sum(axis=1) > 0)[:, None])
 
 
 def next_stage(data: StageData, draws: int, seed: int) -> Floats:

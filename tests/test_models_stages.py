@@ -152,7 +152,16 @@ def test_cells_hold_every_closing_and_every_day(make_history: Make) -> None:
         assert cells.exposure.sum() == pytest.approx(base.response.sum(), rel=0.05)
     moved = found.stages.cells[2]
     assert moved.response.sum() == 200
-    assert moved.exposure.sum() == pytest.approx(found.hazards.cells[0].exposure.sum(), rel=1e-12)
+    assert set(moved.codes["stage"]) == {0}  # no deal leaves the second for another
+    # 9 whole days before the move; the days of entry and move count half each
+    assert moved.exposure.sum() == pytest.approx(200 * 9.0, rel=0.05)
+    assert (model.move_rates(found.stages, flat(found.stages))[:, 1] == 0).all()
+    assert (model.move_rates(found.stages, flat(found.stages))[:, 0] > 0).all()
+
+
+def flat(data: model.StageData) -> Posterior:
+    """One draw of the moves without any effect."""
+    return Posterior({t.name: np.zeros((1, t.size)) for t in data.declarations[2].terms}, {}, {})
 
 
 def test_factors_reproduce_the_closings_that_were_seen(make_history: Make) -> None:
