@@ -13,7 +13,8 @@ The first line is the mean of a NegBinomial count spread over its bin by weighte
 Campbell's formula for a marked (thinned) point process, which needs the mean only and so holds for
 overdispersed counts too (Daley & Vere-Jones 2003, doi:10.1007/b97277, section 6.4); the third is competing
 risks with hazards that are constant within a day. Kinds are segments x bands of the quoted amount. An
-open deal is the same with its own age, its own kind, and survival from the first simulated day. Where
+open deal is the same with its own age, its own kind, and survival from the first simulated day; one that
+stands in a stage follows the forward equations of :mod:`quotacast.engine.expected_stages`. Where
 cycle times are stretched by c, a day passes only 1 / c days of age and hazards are divided by c; where
 the close rate is changed by a factor, the win's part of the hazard is multiplied by it, at most to the whole.
 Who leaves when and who takes over is given, too (:mod:`quotacast.engine.departures`): a person creates only
@@ -37,6 +38,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quotacast.engine.expected_stages import staged_fates
 from quotacast.engine.tables import Tables
 from quotacast.models.people import tenure_band
 from quotacast.models.terms import Floats
@@ -257,6 +259,11 @@ def _open(
     segment = table["deal_segment"][mine]
     own = _own(table, table["parameter"][d], segment, table["deal_band"][mine])
     won, lost = _fates(table, r, lives, rates, *own)
+    if table["staged"]:
+        day = np.arange(lives.band.shape[1])
+        for k in np.flatnonzero(table["deal_stage"][mine] >= 0):
+            hazards = [one[k] * rate[lives.band[k], day] for one, rate in zip(own, rates, strict=True)]
+            won[k], lost[k] = staged_fates(table, d, r, int(mine[k]), lives.band[k], *hazards)
     levels = range(table["segment_mix"].shape[2])
     return np.stack([_count(lives, won, lost, (segment == s).astype(float)) for s in levels], axis=1)
 

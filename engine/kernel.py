@@ -14,6 +14,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from quotacast.engine.kernel_stages import walk
 from quotacast.engine.streams import GOLDEN, PER_DRAW, mix, unit
 
 #: Places per weighted day of the guides from a cumulative value to its index; a power of 2, so exact.
@@ -241,6 +242,12 @@ def close_deals(
     deal_segment,
     deal_band,
     deal_amount,  # log of the quote, NaN unknown
+    # stages of open deals, see the modules stage_tables and kernel_stages
+    staged,  # 1: some deal has one
+    deal_stage,  # -1: by age alone
+    deal_in_stage,  # days
+    stage_arrays,
+    time_move,  # (draws, pieces)
     # opportunities that leads begin; those begun after the leaving are the heirs' from the start
     begun_at,  # (draws, reps + 1) where those of a draw and rep begin
     begun_day,
@@ -388,7 +395,20 @@ def close_deals(
                     own_loss = rep_losses * segment_loss[p, s] * amount_loss[p, band]
                     left = -math.log(unit(stream, draw + _WAIT))
                     day, win = -1, False
-                    for j in range(place[row], place[row + 1]):
+                    first, beyond = place[row], place[row + 1]
+                    if staged and is_open and deal_stage[i] >= 0:
+                        day, h_win, both = walk(
+                            stream, draw, p, deal_stage[i], deal_in_stage[i], stage_arrays, own_win,
+                            own_loss, rate_win, rate_loss, time_move[d], end[first:beyond],
+                            cell[first:beyond], piece[first:beyond], cumulative, guide, FINE,
+                            changed, cycle_times[r], share_times[r],
+                        )  # fmt: skip
+                        if day >= gone[d, r] and start < gone[d, r]:
+                            h_win *= keep_odds
+                            owner = heir[d, r, int(unit(mix(stream ^ HEIR), draw) * heir.shape[2])]
+                        win = unit(stream, draw + _CAUSE) * both < h_win
+                        beyond = first
+                    for j in range(first, beyond):
                         h_win = own_win * rate_win[cell[j]]
                         both = h_win + own_loss * rate_loss[cell[j]]
                         if changed:

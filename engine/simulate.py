@@ -69,7 +69,7 @@ def simulate(
         Called with the share that is done.
     """
     prepared = funnel.prepared
-    book = open_book(history, prepared.people, prepared.segment, prepared.quotes)
+    book = open_book(history, prepared.people, prepared.segment, prepared.quotes, prepared.stages)
     seats, done = actual_measures(history, steps, past_costs(costs, history, prepared.people, steps))
     margins = read_margins(history, prepared.segment)
     tables = Tables(funnel, book, drivers, horizon, steps, seed, margins)

@@ -20,6 +20,7 @@ from quotacast.engine.drivers import Drivers
 from quotacast.engine.effects import Effects, age_table, levels
 from quotacast.engine.factors import at_work, cuts, factor, ramp_days, summed
 from quotacast.engine.leads import Leads
+from quotacast.engine.stage_tables import StageTables
 from quotacast.engine.steps import Steps
 from quotacast.engine.streams import keys
 from quotacast.engine.territory import territory
@@ -81,6 +82,7 @@ class Tables:
         self.steps = steps
         self.effects = Effects(funnel, self.crew, self.grid, seed)
         self.bins = self.effects.bins(prepared.counts.bin)
+        self.stages = StageTables(self.effects, book, seed)
         self.activity = Activity(self.effects, drivers, self.bins, steps)
         self.fixed = self._fixed()
         self.leads = Leads(self.effects, drivers, self.bins, self.fixed, self.territory, seed)
@@ -88,7 +90,14 @@ class Tables:
     # -- what is the same for all draws ---------------------------------------------------------
 
     def _fixed(self) -> dict[str, Any]:
-        return {**self._time(), **self._arrivals(), **self._posterior(), **self._deals(), **self._changes()}
+        return {
+            **self._time(),
+            **self._arrivals(),
+            **self._posterior(),
+            **self._deals(),
+            **self._changes(),
+            **self.stages.fixed,
+        }
 
     def _time(self) -> dict[str, Any]:
         grid = self.grid
@@ -212,6 +221,7 @@ class Tables:
         out |= recent.driven("created", out["created_base"])
         for cause, word in (("won", "win"), ("lost", "loss")):
             out |= effects.hazards(cause, word, prepared.hazards, row, first)
+        out |= self.stages.block(row, first)
         out["value_rep"] = effects.reps("value", row, first)
         out["value_time"] = effects.trend("value", row, first, prepared.value.quarters)
         leads = self.leads.block(row, first, recent)

@@ -30,7 +30,7 @@ _PURPOSES = (
     "win_shock", "win_quarter", "loss_shock", "loss_quarter", "deal", "deal_normal", "lead", "dry_lead",
     "dry_lead_fate", "lead_touch", "stage", "stage_normal", "invoice", "invoice_normal", "quota",
     "activity_quarter", "lead_week", "lead_shock", "lead_quarter", "lead_fate", "convert_shock",
-    "convert_quarter", "disqualify_shock", "disqualify_quarter",
+    "convert_quarter", "disqualify_shock", "disqualify_quarter", "stage_move",
 )  # fmt: skip
 
 

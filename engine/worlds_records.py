@@ -28,6 +28,7 @@ from quotacast.engine.worlds_clock import (
     streams,
 )
 from quotacast.engine.worlds_fates import fates, heirs
+from quotacast.engine.worlds_stages import MOST_MOVES, Stays, staged_fates
 from quotacast.engine.worlds_truth import (
     AGE_BANDS,
     LEAD_BANDS,
@@ -44,7 +45,8 @@ class Deals:
     """Opportunities in the order of creation; days are numbers on the clock.
 
     ``cause`` is 1 for won, 2 for lost and 0 where ``closed`` is `NEVER`; ``lead`` is the number of the
-    lead it came from, -1 without one; ``heir`` owns the deal from ``handed`` on.
+    lead it came from, -1 without one; ``heir`` owns the deal from ``handed`` on; ``stays`` are its stages
+    where the truth has a chain of them.
     """
 
     created: Ints
@@ -61,6 +63,7 @@ class Deals:
     known: Bools
     cost: Floats
     uniform: Floats
+    stays: Stays | None = None
 
 
 @dataclass(frozen=True)
@@ -231,10 +234,15 @@ def _deals(
     heir, handed = heirs(people, rep, created, u[:, 1])
     dead = u[:, 2] < spec.truth.dead_share
     row, rates = (created, rep, heir, handed, segment, dead), (rate["win"], rate["loss"])
-    closed, cause = fates(clock, (spec.truth.win, spec.truth.loss), rates, AGE_BANDS, row, u[:, 3:5])
+    causes, chain, stays = (spec.truth.win, spec.truth.loss), spec.truth.stages, None
+    if chain is None:
+        closed, cause = fates(clock, causes, rates, AGE_BANDS, row, u[:, 3:5])
+    else:
+        moves = stream("stage_move").random((created.size, MOST_MOVES, 2))
+        closed, cause, stays = staged_fates(clock, causes, rates, AGE_BANDS, row, u[:, 3:5], chain, moves)
     amount, quote, cost = _money(spec, segment, rep, z, u[:, 5])
     known = u[:, 6] < spec.truth.value.known_share
-    return Deals(*row, closed, cause, lead, amount, quote, known, cost, u[:, 7:])
+    return Deals(*row, closed, cause, lead, amount, quote, known, cost, u[:, 7:], stays)
 
 
 def _choose(shares: Floats, u: Floats) -> Ints:
