@@ -142,6 +142,8 @@ class Truth:
         Shares of Monday to Sunday in creations, activities and closings; sum 1, all positive.
     dead_share : float
         Share of opportunities that nobody ever closes.
+    comovement : float
+        Correlation of the steps of the monthly shocks of winning and losing (and of leads' two ends).
     """
 
     creation: Creation
@@ -155,6 +157,11 @@ class Truth:
     weekday: tuple[float, ...]
     dead_share: float
     market_shock: MarketShock | None
+    comovement: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not -1.0 <= self.comovement <= 1.0:
+            raise PlanError(f"truth: comovement {self.comovement}: a correlation from -1 to 1 is wanted")
 
 
 @dataclass(frozen=True)

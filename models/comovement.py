@@ -87,7 +87,9 @@ def comovement(first: Posterior, second: Posterior) -> Comovement:
         from threadpoolctl import threadpool_limits
 
         sides = [np.concatenate([side[name] for name in shared], axis=1) for side in (one, two)]
-        with threadpool_limits(1, user_api="blas"):  # small matrices: sharing them out costs more than it saves
+        with threadpool_limits(
+            1, user_api="blas"
+        ):  # small matrices: sharing them out costs more than it saves
             prior = prior + log_evidence(GRID, *_moments(sides[0]), *_moments(sides[1]))
     probability = np.exp(prior - prior.max())
     return Comovement(GRID, probability / probability.sum())

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+from datetime import date
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from quotacast.engine.worlds import draw_truth
+from quotacast.engine.worlds_truth import Truth
+from quotacast.errors import PlanError
 from quotacast.models.comovement import GRID, Comovement, comovement, innovations, log_evidence
+from quotacast.models.funnel import prepare
+from quotacast.models.laplace import fit_laplace
+from quotacast.models.periods import Calendar
 from quotacast.models.terms import Floats, Posterior, Term
 
 
@@ -40,7 +49,8 @@ def test_steps_known_for_certain_have_the_likelihood_of_a_plain_correlation() ->
     found = log_evidence(np.array([-0.5, 0.3, 0.6]), a, zero, b, zero)
     pairs = np.column_stack([a, b])
     wanted = [
-        stats.multivariate_normal.logpdf(pairs, cov=[[1.0, r], [r, 1.0]]).sum() - stats.norm.logpdf(pairs).sum()
+        stats.multivariate_normal.logpdf(pairs, cov=[[1.0, r], [r, 1.0]]).sum()
+        - stats.norm.logpdf(pairs).sum()
         for r in (-0.5, 0.3, 0.6)
     ]
     np.testing.assert_allclose(found, wanted, atol=1e-10)
@@ -48,7 +58,9 @@ def test_steps_known_for_certain_have_the_likelihood_of_a_plain_correlation() ->
 
 def test_innovations_are_what_the_shock_was_made_of() -> None:
     z, rho = np.random.default_rng(5).normal(size=(3, 7)), np.array([0.3, 0.62, 0.9])
-    made = np.stack([Term("shock", "shock", "month", 7, 0.2, "x").basis(r) @ u for r, u in zip(rho, z, strict=True)])
+    made = np.stack(
+        [Term("shock", "shock", "month", 7, 0.2, "x").basis(r) @ u for r, u in zip(rho, z, strict=True)]
+    )
     np.testing.assert_allclose(innovations(made, rho), z, atol=1e-12)
 
 
@@ -114,3 +126,26 @@ def test_quantiles_invert_the_posterior() -> None:
     assert found.quantile(p).mean() == pytest.approx(0.4, abs=1e-3)
     assert found.quantile(p).std() == pytest.approx(0.1, abs=2e-3)
     assert np.all(np.abs(found.quantile(np.array([1e-12, 1.0 - 1e-12]))) < 1.0)
+
+
+def test_a_company_that_closes_in_waves_is_recognised(small_world, world_history) -> None:  # type: ignore[no-untyped-def]
+    """Record by record: three years, shocks of .35 whose steps correlate by .9."""
+
+    def change(truth: Truth) -> Truth:
+        win, loss = (dataclasses.replace(c, shock_sd=0.35, shock_rho=0.5) for c in (truth.win, truth.loss))
+        return dataclasses.replace(truth, win=win, loss=loss, comovement=0.9)
+
+    world = small_world(12, 6, date(2023, 1, 1), date(2025, 12, 31), change)
+    shocks = [world.records.shocks[name] for name in ("win", "loss")]
+    assert np.corrcoef(*[x[1:] - 0.5 * x[:-1] for x in shocks])[0, 1] == pytest.approx(0.9, abs=0.1)
+    assert shocks[1].std() == pytest.approx(0.35, rel=0.4)
+    hazards = prepare(world_history(world), Calendar()).hazards
+    fits = [fit_laplace(d, c, draws=400) for d, c in zip(hazards.declarations, hazards.cells, strict=True)]
+    found = comovement(*fits)
+    assert found.mean > 0.6
+    assert found.quantile(np.array([0.05]))[0] > 0.2
+
+
+def test_a_worlds_correlation_is_one() -> None:
+    with pytest.raises(PlanError, match=r"comovement 1.5: a correlation from -1 to 1"):
+        dataclasses.replace(draw_truth(np.random.default_rng(1), 2), comovement=1.5)
