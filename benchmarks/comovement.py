@@ -1,9 +1,9 @@
 """Deals closed in waves: what it is worth that the shocks of wins and losses may move together.
 
-Companies as in :mod:`calibration_worlds`, but the monthly shocks of winning and losing have a stationary sd of
-.25 and steps that are correlated by a known number: .8, 0, or -.5. Each company is fitted once and forecast for
-four quarters twice on the same random numbers, with the correlation that was learned and with none. Run from
-the project's root::
+Companies as in :mod:`calibration_worlds`, but the monthly shocks of winning and losing have a stationary sd
+of .25 and steps that are correlated by a known number: .8, 0, or -.5. Each company is fitted once and
+forecast for four quarters twice on the same random numbers, with the correlation that was learned and with
+none. Run from the project's root::
 
     python benchmarks/comovement.py --worlds 40
 
@@ -119,8 +119,8 @@ def report(jobs: dict[str, Any]) -> str:
         "",
         "    python benchmarks/comovement.py --worlds 40",
         "",
-        f"Two years of records, monthly shocks of sd {SHOCK}, four quarters forecast per company. `learned` is the",
-        "mean of the posterior means, `in 80 %` how often the true correlation lay in the central 80 %",
+        f"Two years of records, monthly shocks of sd {SHOCK}, four quarters forecast per company. `learned`",
+        "is the mean of the posterior means, `in 80 %` how often the true correlation lay in the central 80 %",
         "range; CRPS and sd are mean ratios per company, with the learned correlation against none.",
         "",
         "| true | companies | learned | in 80 % | metric | held, learned | held, none | CRPS | sd |",

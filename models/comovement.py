@@ -2,8 +2,8 @@
 
 In many companies deals are *closed* in waves, whatever the outcome: when everybody tidies up, wins and losses
 rise in the same months. The hazards of both causes have a monthly shock and a quarterly trend of their own,
-whose standardised steps u (the innovations of the AR(1), the steps of the walk) are a priori N(0, 1). Here the
-steps of the same month or quarter get a correlation r ::
+whose standardised steps u (the innovations of the AR(1), the steps of the walk) are a priori N(0, 1). Here
+the steps of the same month or quarter get a correlation r ::
 
     (u_first[t], u_second[t]) ~ Normal(0, [[1, r], [r, 1]]),      p(r) proportional to 1 - r^2
 
@@ -13,7 +13,7 @@ waves nor wins at the price of losses are presumed, and +-1 is excluded.
 The two hazards are fitted apart, that is with r = 0, and their likelihoods factorise. So the posterior of r
 follows from the two fits alone ::
 
-    p(r | data)  proportional to  p(r) E[ prod_t  N2(u_first[t], u_second[t]; r) / (N(u_first[t]) N(u_second[t])) ]
+  p(r | data)  proportional to  p(r) E[ prod_t  N2(u_first[t], u_second[t]; r) / N2(u_first[t], u_second[t]; 0) ]
 
 with the expectation over the two independent posteriors. A correlation of posterior means would fall short of
 r, since each fit shrinks its shocks towards zero where the data say little; this expectation does not, for it
@@ -87,9 +87,7 @@ def comovement(first: Posterior, second: Posterior) -> Comovement:
         from threadpoolctl import threadpool_limits
 
         sides = [np.concatenate([side[name] for name in shared], axis=1) for side in (one, two)]
-        with threadpool_limits(
-            1, user_api="blas"
-        ):  # small matrices: sharing them out costs more than it saves
+        with threadpool_limits(1, user_api="blas"):  # small matrices: sharing them out costs more
             prior = prior + log_evidence(GRID, *_moments(sides[0]), *_moments(sides[1]))
     probability = np.exp(prior - prior.max())
     return Comovement(GRID, probability / probability.sum())

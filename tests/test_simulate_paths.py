@@ -205,7 +205,7 @@ def test_means_agree_under_shocks_beyond_the_data(basis: str) -> None:
 
 @pytest.mark.parametrize("term", ["shock", "trend"])
 def test_steps_beyond_the_data_are_correlated_as_learned(term: str) -> None:
-    """The second cause's steps correlate by r with the first's, are as wide as before, and none else moves."""
+    """The second cause's steps correlate by r with the first's, are as wide as before; nothing else moves."""
     fitted, row = funnel(draws=3, beyond=0.3), np.arange(4000) % 3
     fitted_to = {"shock": prepared("created").hazards.months, "trend": prepared("created").hazards.quarters}
 
