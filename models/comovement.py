@@ -13,11 +13,11 @@ waves nor wins at the price of losses are presumed, and +-1 is excluded.
 The two hazards are fitted apart, that is with r = 0, and their likelihoods factorise. So the posterior of r
 follows from the two fits alone ::
 
-  p(r | data)  proportional to  p(r) E[ prod_t  N2(u_first[t], u_second[t]; r) / N2(u_first[t], u_second[t]; 0) ]
+    p(r | data)  proportional to  p(r) E[ prod_t  N(u[t]; 0, R) / N(u[t]; 0, I) ]
 
-with the expectation over the two independent posteriors. A correlation of posterior means would fall short of
-r, since each fit shrinks its shocks towards zero where the data say little; this expectation does not, for it
-divides the prior of the fits out again. Weights of pairs of draws would tell it in a few months' time but
+with R the matrix above and the expectation over the two independent posteriors. A correlation of posterior
+means would fall short of r, since each fit shrinks its shocks towards zero where the data say little; this
+expectation does not, for it divides the prior of the fits out again. Weights of pairs of draws would tell it in a few months' time but
 degenerate over years, so both posteriors of u are taken as Gaussian with the mean m and the covariance C of
 their draws, which gives it in closed form ::
 
