@@ -17,9 +17,9 @@ follows from the two fits alone ::
 
 with R the matrix above and the expectation over the two independent posteriors. A correlation of posterior
 means would fall short of r, since each fit shrinks its shocks towards zero where the data say little; this
-expectation does not, for it divides the prior of the fits out again. Weights of pairs of draws would tell it in a few months' time but
-degenerate over years, so both posteriors of u are taken as Gaussian with the mean m and the covariance C of
-their draws, which gives it in closed form ::
+expectation does not, for it divides the prior of the fits out again. Weights of pairs of draws would tell it
+in a few months' time but degenerate over years, so both posteriors of u are taken as Gaussian with the mean m
+and the covariance C of their draws, which gives it in closed form ::
 
     log E = -T/2 log(1 - r^2) - 1/2 log|I + C A| - 1/2 m' A (I + C A)^-1 m,    A = (R^-1 - I_2) x I_T
 
