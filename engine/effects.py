@@ -65,6 +65,7 @@ class Effects:
         self.funnel, self.crew, self.grid, self.seed = funnel, people, grid, seed
         self.months = np.arange(grid.month.min(), grid.month.max() + 1)
         self.quarters = np.arange(grid.quarter.min(), grid.quarter.max() + 1)
+        self.comovements = funnel.comovements  # learned now, once: blocks are drawn in several threads
         self._keys: dict[str, NDArray[np.uint64]] = {}
 
     def rep_keys(self, purpose: str) -> NDArray[np.uint64]:
@@ -143,9 +144,9 @@ class Effects:
         The second way to end follows the first one's step as far as the draw's correlation says.
         """
         own = self._one(f"{model} {term}", entity, first, draws)
-        if model not in self.funnel.comovements:
+        if model not in self.comovements:
             return own
-        leader, found = self.funnel.comovements[model]
+        leader, found = self.comovements[model]
         stream = np.array([key(self.seed, "comovement", model)], dtype=np.uint64)
         r = found.quantile(uniforms(stream, first, draws)[:, 0, 0])
         return np.asarray(r * self._one(f"{leader} {term}", entity, first, draws) + np.sqrt(1.0 - r**2) * own)
