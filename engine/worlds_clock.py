@@ -132,7 +132,12 @@ def make_people(spec: WorldSpec, clock: Clock) -> People:
 
 def ar1(rng: np.random.Generator, n: int, sd: float, rho: float, shape: tuple[int, ...] = ()) -> Floats:
     """Draw a stationary AR(1) with standard deviation ``sd``, shape ``(n, *shape)``."""
-    x = sd * rng.standard_normal((n, *shape))
-    for t in range(1, n):
+    return persistent(rng.standard_normal((n, *shape)), sd, rho)
+
+
+def persistent(steps: Floats, sd: float, rho: float) -> Floats:
+    """Stationary AR(1) with standard deviation ``sd`` from its standardised steps, along the first axis."""
+    x = sd * steps
+    for t in range(1, x.shape[0]):
         x[t] = rho * x[t - 1] + np.sqrt(1.0 - rho**2) * x[t]
     return np.asarray(x)

@@ -22,9 +22,9 @@ from quotacast.engine.worlds_clock import (
     Ints,
     People,
     Stream,
-    ar1,
     make_clock,
     make_people,
+    persistent,
     streams,
 )
 from quotacast.engine.worlds_fates import fates, heirs
@@ -38,6 +38,9 @@ from quotacast.engine.worlds_truth import (
     Rate,
     WorldSpec,
 )
+
+#: Whose monthly shocks move with another's, as far as the truth's comovement says.
+_FOLLOWS = {"loss": "win", "disqualify": "convert"}
 
 
 @dataclass(frozen=True)
@@ -133,8 +136,13 @@ def _log_rates(spec: WorldSpec, clock: Clock, stream: Stream) -> tuple[dict[str,
         true_leads = spec.truth.leads
         models["lead"] = true_leads.arrival
         models |= {"convert": true_leads.convert, "disqualify": true_leads.disqualify}
+    steps = {name: stream(f"{name}_shock").standard_normal(months) for name in models}
+    for name, leader in _FOLLOWS.items():
+        if name in steps:
+            r = spec.truth.comovement
+            steps[name] = r * steps[leader] + np.sqrt(1.0 - r**2) * steps[name]
     for name, true in models.items():
-        shocks[name] = ar1(stream(f"{name}_shock"), months, true.shock_sd, true.shock_rho)
+        shocks[name] = persistent(steps[name], true.shock_sd, true.shock_rho)
         own = true.rep_quarter_sd * stream(f"{name}_quarter").standard_normal((quarters, spec.n_reps))
         common = true.level + shocks[name][clock.month] + _market(spec, clock, name)
         rates[name] = common[:, None] + np.asarray(true.rep) + own[clock.quarter]

@@ -160,6 +160,8 @@ class Truth:
         Share of opportunities that nobody ever closes.
     stages : StageChain, optional
         None: stages are told afterwards, as parts of the time that a deal took.
+    comovement : float
+        Correlation of the steps of the monthly shocks of winning and losing (and of leads' two ends).
     """
 
     creation: Creation
@@ -174,6 +176,11 @@ class Truth:
     dead_share: float
     market_shock: MarketShock | None
     stages: StageChain | None = None
+    comovement: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not -1.0 <= self.comovement <= 1.0:
+            raise PlanError(f"truth: comovement {self.comovement}: a correlation from -1 to 1 is wanted")
 
 
 @dataclass(frozen=True)

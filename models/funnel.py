@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from quotacast.models.amounts import (
 from quotacast.models.cells import Codes, Episodes
 from quotacast.models.chain import Chain, prepare_chain
 from quotacast.models.checks import predictive_check
+from quotacast.models.comovement import Comovement, comovement
 from quotacast.models.conversion import LINKS, HazardData, episodes, hazard_data
 from quotacast.models.counts import CountData
 from quotacast.models.covariates import Covariate, segment_covariate
@@ -140,6 +142,16 @@ class Funnel:
     def draws(self) -> int:
         """Posterior draws."""
         return self.posteriors["won"].draws
+
+    @cached_property
+    def comovements(self) -> Mapping[str, tuple[str, Comovement]]:
+        """By the second way in which something ends: the first, and how their shocks move together."""
+        pairs = [link.causes[:2] for link in LINKS.values() if len(link.causes) > 1]
+        return {
+            second: (first, comovement(self.posteriors[first], self.posteriors[second]))
+            for first, second in pairs
+            if first in self.posteriors and second in self.posteriors
+        }
 
     def diagnostics(self) -> dict[str, dict[str, float | int | str | bool]]:
         """Diagnostics and predictive checks by model, JSON-ready."""

@@ -50,7 +50,7 @@ DEFAULT_METHOD: Method = "laplace"
 FIT_DRAWS = 2000
 #: Simulated futures per origin of a backtest, and the version of what is recorded there.
 RECORD_DRAWS = 2000
-RECORD_VERSION = 3
+RECORD_VERSION = 4
 _VERSIONS = ("quotacast", "numpy", "scipy", "pandas", "numba", "pymc", "nutpie", "holidays")
 
 Told = Callable[[str, float], None]
