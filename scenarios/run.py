@@ -14,6 +14,7 @@ import numpy as np
 
 from quotacast.engine.able import Able, able
 from quotacast.engine.associations import association_notes
+from quotacast.engine.backtest.origins import spans
 from quotacast.engine.backtest.record import Record, load_record
 from quotacast.engine.backtest.targets import METRICS as LEANED_ON
 from quotacast.engine.drivers import Drivers
@@ -240,10 +241,23 @@ class Run:
             self.plan.calendar,
             self.plan.horizon_period.last,
             self.plan.seed,
-            lambda periods: self._simulate(
-                Drivers(), (*periods, self.plan.horizon_period), self.plan.draws, LEANED_ON
-            ),
+            self._unchanged,
         )
+
+    def _unchanged(self, periods: tuple[Period, ...]) -> Paths:
+        """Futures without the plan's changes, on which it leans: simulated already where there are none."""
+        found: Paths | None = vars(self).get("_simulated_unchanged")
+        if found is not None:
+            return found
+        return self._simulate(Drivers(), (*periods, self.plan.horizon_period), self.plan.draws, LEANED_ON)
+
+    @cached_property
+    def _leaned_spans(self) -> tuple[Period, ...]:
+        """Periods of which leaning needs futures."""
+        last = self.plan.horizon_period.last
+        if self.record is None or self.factored_drivers != Drivers():
+            return ()
+        return tuple(spans(self.history.as_of_date, self.plan.calendar, last).values())
 
     @cached_property
     def funnel(self) -> Funnel:
@@ -296,7 +310,10 @@ class Run:
             )
         self.funnel  # noqa: B018  fitted first, so that the bars come in order
         self.told("simulating", 0.0)
-        paths = self._simulate(self.factored_drivers, (*wanted, horizon), self.plan.draws, metrics)
+        periods_of = (*wanted, *self._leaned_spans, horizon)
+        paths = self._simulate(self.factored_drivers, periods_of, self.plan.draws, metrics)
+        if self._leaned_spans and (metrics is None or {*LEANED_ON} <= {*metrics}):
+            vars(self)["_simulated_unchanged"] = paths
         futures = self.leaning.futures
         return paths if futures is None else paths.taken(futures)
 

@@ -168,8 +168,12 @@ def _fallen_back(funnel: Funnel, settings: Settings) -> tuple[str, ...]:
 
 def _as_known(history: History, snapshot: History, wanted: Sequence[Target]) -> Floats:
     """Outcomes as known at the end of each target's period, shape (targets,)."""
-    ends = {t.last: history.as_of(t.last, strict=True) for t in wanted}
-    return np.array([outcomes(ends[t.last], snapshot, [t])[0] for t in wanted])
+    found = np.empty(len(wanted))
+    for end in dict.fromkeys(target.last for target in wanted):
+        at = [k for k, target in enumerate(wanted) if target.last == end]
+        known = history.as_of(end, strict=True)
+        found[at] = outcomes(known, snapshot, [wanted[k] for k in at])
+    return found
 
 
 def _member(wanted: tuple[str, Target], own: Floats, others: Sequence[Floats]) -> Forecast:
