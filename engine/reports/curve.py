@@ -129,6 +129,7 @@ def _marks(board: svg.Board, frame: Frame, curve: Curve, size: float) -> None:
     for (name, target, odds), level in zip(placed, levels, strict=True):
         x, y = frame.at(target, odds)
         quota = name == QUOTA
+        name = "target" if quota and curve.label.startswith("company") else name
         said = f"{name} {show(target, curve.unit)}" + (f": {percent(odds)}" if quota else "")
         colour = svg.VERMILLION if quota else svg.BLUE
         board.dot(x, y, colour, f"{name} {show(target, curve.unit)}: {percent(odds)}")
