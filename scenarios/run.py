@@ -36,6 +36,7 @@ from quotacast.models.funnel import (
 )
 from quotacast.models.history.history import History
 from quotacast.models.history.schema import NONE
+from quotacast.models.people import Employment
 from quotacast.models.periods import Period
 from quotacast.models.timegrid import day_number
 from quotacast.models.turnover import turnover
@@ -143,6 +144,12 @@ class Run:
     @cached_property
     def _prepared(self) -> Any:
         return prepare(self.history, self.plan.calendar)
+
+    @property
+    def people(self) -> Employment:
+        """Who was at work when, known before any fit."""
+        found: Employment = self._prepared.people
+        return found
 
     @property
     def _people(self) -> Any:
