@@ -24,10 +24,9 @@ from quotacast.engine.kernel import (
     bin_keys,
     count,
     day_guide,
-    paths,
     rates,
-    rows_by_rep,
 )
+from quotacast.engine.kernel_spells import paths, rows_by_rep
 from quotacast.engine.streams import GOLDEN, PER_DRAW, mix, unit
 
 _U = np.uint64
