@@ -46,7 +46,6 @@ WEEK = np.array([1.35, 1.3, 1.3, 1.3, 1.25, 0.3, 0.2])
 #: Ages at which the share still unpaid is compared, for terms of 30 days.
 AGES = (20, 30, 37, 60)
 DRAWS = 800
-WANTED = (0.86, 0.94)
 
 
 @dataclass(frozen=True)

@@ -183,3 +183,18 @@ def test_models_of_stages_are_simulated_and_ranked(load: Load, name: str) -> Non
         assert all(0 <= r <= sbc.RANKS for r in ranks.values())
         assert ("shock" in ranks) == (name == "moved")
         assert khat < 0.7
+
+
+def test_ranks_of_payments_are_uniform_in_small(load: Load) -> None:
+    """Twelve simulations, all quantities pooled; two hundred of each are in the results."""
+    sbc = load("calibration_sbc")
+
+    def short(declaration: Declaration, cells: Cells, seed: int) -> Posterior:
+        return fit_laplace(declaration, cells, draws=sbc.RANKS + 1, seed=seed)
+
+    runs = [sbc.one(sbc.DESIGNS["paid"], sbc.seed_of("paid", number), short)[0] for number in range(12)]
+    found = sbc.uniformity([rank for run in runs for rank in run.values()])
+    assert len(runs[0]) == 20
+    assert abs(found["spread"] - 1.0) < 0.15
+    # ranks of one simulation are correlated: 240 are taken as worth a fourth of as many
+    assert abs(found["bias"]) < 2 * 3.0
