@@ -243,7 +243,7 @@ bill = "at_close"           # or monthly, quarterly, yearly, milestones
 due_days = 30
 
 [cash]
-opening = {_hundreds(0.8 * month):_}         # on the evening of as_of
+opening = {_hundreds(0.4 * month):_}         # on the evening of as_of
 floor = {_hundreds(0.3 * month):_}           # what the account must not fall short of
 vat = "25%"
 vat_days = 26               # from the end of a month to the payment of its tax

@@ -307,17 +307,20 @@ def test_payments_of_the_plan(make_history: Make) -> None:
 
 
 def test_shares_of_the_clocks(make_history: Make) -> None:
-    """Without signing to come only payment is left; where nothing is paid by chance, only signing."""
-    ledger, _ = make_ledger(make_history, Terms(), Account(), None, 8, draws=400, invoice_days=0)
+    """They add up; what payment explains is the variance between futures that differ by payment alone."""
+    ledger, _ = make_ledger(make_history, Terms(), Account(), None, 8, draws=400)
     base = cash_paths(ledger, spans())
-    both = shares(ledger, base)
-    assert all(0.02 < both[c][-1] < 1.2 for c in ("signing", "payment"))
-    assert both["invoicing"][-1] == 0.0
+    found = shares(ledger, base)
+    for share in found.values():
+        assert ((share >= 0) & (share <= 1)).all()
+    np.testing.assert_allclose(sum(found.values())[1:], 1.0, atol=1e-12)
+    assert all(share[-1] > 0 for share in found.values())
     same = Wins({n: c.taken(np.zeros(400, dtype=np.int64)) for n, c in ledger.wins.columns.items()})
-    alone = replace(ledger, wins=same)
-    found = shares(alone, cash_paths(alone, spans()))
-    assert found["payment"][-1] == pytest.approx(1.0, abs=0.15)
-    assert found["signing"][-1] < 0.3  # the term of a deal is part of signing
+    alone = replace(ledger, wins=same, term_months=12, invoice_days=3)
+    known = cash_paths(alone, spans())
+    np.testing.assert_allclose(shares(alone, known)["payment"][2:], 1.0, atol=0.25)
+    within = known.closing[:, -1].var() / base.closing[:, -1].var()  # given one signing, not the average one
+    assert found["payment"][-1] == pytest.approx(within, rel=0.9)
 
 
 def months_of() -> tuple[Period, ...]:
@@ -393,3 +396,19 @@ def test_the_past_is_told_as_it_was(make_history: Make) -> None:
             total += max((high - low).days, 0) / (ends - closed).days * amount * 100
         assert paths.done[2, m] == pytest.approx(total, abs=len(deals))
         assert total > 1e5
+
+
+def test_without_invoices_the_past_was_billed_as_the_terms_say(make_history: Make) -> None:
+    ledger, _ = make_ledger(make_history, Terms("monthly"), Account(), 12, 10)
+    bare = {**ledger.history.tables, "invoices": ledger.history.invoices.iloc[:0]}
+    ledger = replace(ledger, history=replace(ledger.history, tables=bare))
+    paths, deals = revenue_paths(ledger, months_of()), ledger.history.opportunities
+    total = 0
+    for closed, months, amount in zip(deals["closed_on"], deals["term_months"], deals["amount"], strict=True):
+        term = int(months) if months == months else 12
+        cents = round(100 * amount)
+        upto = [(2 * cents * m + term) // (2 * term) for m in range(term + 1)]
+        for m in range(term):
+            sent = closed + pd.DateOffset(months=m)
+            total += (upto[m + 1] - upto[m]) * ((sent.year, sent.month) == (2026, 10))
+    assert paths.done[1, 0] == total > 0

@@ -116,7 +116,7 @@ def _invoiced(deals: Signed, history: History, terms: Terms, tax_within: float) 
     has = linked["amount"].notna().to_numpy()
     recent = (deals.close > today - 365) & (deals.close <= today - LAG_DAYS // 3)
     if not recent.any() or has[recent].mean() < LINKED:
-        return replace(deals, invoiced=_due_so_far(deals, terms, today))
+        return replace(deals, invoiced=due_so_far(deals, terms, today))
     sent = _cents(linked["amount"].fillna(0.0).to_numpy(dtype=float) / (1.0 + tax_within))
     sent = np.where(sent >= deals.cents - 1, deals.cents, sent)  # tax was rounded; no more than was booked
     first = np.zeros(deals.close.size, dtype=np.int64)
@@ -127,7 +127,7 @@ def _invoiced(deals: Signed, history: History, terms: Terms, tax_within: float) 
     return replace(deals, invoiced=sent, by_invoice=True, lags=np.sort(wait[known]))
 
 
-def _due_so_far(deals: Signed, terms: Terms, today: int) -> Ints:
+def due_so_far(deals: Signed, terms: Terms, today: int) -> Ints:
     """Cents that the terms put up to a day."""
     out = np.zeros(deals.close.size, dtype=np.int64)
     for months, which in deals.by_term():
