@@ -132,7 +132,16 @@ def compare(name: str, data: Path | None, draws: int) -> None:
         f"  all: {np.mean(shift < 0.1):.1%} of means within .1 sd, worst {shift.max():.2f}; "
         f"{np.mean(np.abs(ratio - 1) < 0.1):.1%} of sds within 10 %"
     )
-    forecasts(fast, assemble(prepared, exact, 4), history, CHAINS * draws)
+    same = {model: first(posterior, CHAINS * draws) for model, posterior in exact.items()}
+    forecasts(fast, assemble(prepared, same, 4), history, CHAINS * draws)
+
+
+def first(posterior: Posterior, draws: int) -> Posterior:
+    """The first draws: they come in random order, so any first part stands for all."""
+    effects, hyper = (
+        {k: v[:draws] for k, v in part.items()} for part in (posterior.effects, posterior.hyper)
+    )
+    return dataclasses.replace(posterior, effects=effects, hyper=hyper)
 
 
 def forecasts(fast: Funnel, exact: Funnel, history: History, draws: int) -> None:

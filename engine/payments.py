@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quotacast.engine.streams import keys, normals
-from quotacast.models.invoices import FAR, NEVER_PRIOR, WRITE_OFF_DAYS, PaymentData
+from quotacast.models.invoices import FAR, WRITE_OFF_DAYS, PaymentData
 from quotacast.models.payers import NEW_CUSTOMERS, Classes, OpenInvoices
 from quotacast.models.terms import Floats, Posterior
 from quotacast.models.timegrid import Ints, TimeGrid, day_number
@@ -159,8 +159,7 @@ def payments_of(
     grid = _future(data.grid, int(day_number(horizon)))
     parts = _assumed(data, seed) if posterior is None else _learned(data, posterior, grid, seed)
     learned, rng = posterior is not None, np.random.default_rng(seed)
-    unpaid, told = data.never if learned else (0, 0)
-    never = rng.beta(NEVER_PRIOR[0] + unpaid, NEVER_PRIOR[1] + told - unpaid, parts["factor"].shape[0])
+    never = data.never.sample(parts["factor"].shape[0], rng)
     opened = data.open
     past = _past_hazard(opened, parts, grid.first)
     past *= parts["factor"][:, opened.code] * parts["band"][:, opened.band]

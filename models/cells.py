@@ -49,6 +49,8 @@ class Episodes:
     origin : ndarray of int64, optional
         Day from which age is counted where that is not the beginning: an invoice's due day. Ages before it
         are negative.
+    weight : ndarray, optional
+        Share of an episode's exposure that counts.
     """
 
     start: Ints
@@ -57,6 +59,7 @@ class Episodes:
     outcome: NDArray[np.int8]
     codes: Mapping[str, Codes] = field(default_factory=dict)
     origin: Ints | None = None
+    weight: Floats | None = None
 
     def __len__(self) -> int:
         return int(self.start.size)
@@ -75,6 +78,7 @@ class Episodes:
             self.outcome[keep],
             {name: code[keep] for name, code in self.codes.items()},
             None if self.origin is None else self.origin[keep],
+            None if self.weight is None else self.weight[keep],
         )
 
     def observed_from(self, day: int) -> Episodes:
@@ -156,6 +160,8 @@ def hazard_cells(
     off_first, off_last = exposure_corrections(episodes, grid)
     is_first, is_last = lo == episodes.entry[row], hi == episodes.stop[row] + 1
     exposure -= is_first * off_first[row] + is_last * off_last[row]
+    if episodes.weight is not None:
+        exposure *= episodes.weight[row]
     outcome = np.where(is_last, episodes.outcome[row], 0)
     axes: dict[str, NDArray[np.signedinteger[Any]]] = {"age": band, "piece": piece}
     axes |= {name: code[row] for name, code in episodes.codes.items()}

@@ -14,16 +14,11 @@ invoices is drawn to the others, and a new one is a draw from the population. An
 its exposure until the as-of date and no payment (right-censored). Days are weighted by the weekdays and
 holidays on which payments arrive.
 
-*Never paid.* No column says that an invoice was written off. Of the invoices that are ``WRITE_OFF_DAYS``
-past due the unpaid ones count as never paid, and ::
-
-    share never paid ~ Beta(a + unpaid, b + all - unpaid),    (a, b) = NEVER_PRIOR: mean 0.5 %
-
-over the invoices that are old enough to tell; before there are any it is the prior. The hazards are those of
-invoices that do get paid (a mixture cure model, Berkson & Gage 1952): invoices known to be never paid give no
-exposure, unpaid ones none beyond ``DOUBTFUL`` days past due. Of what is unpaid for less, a few will never be
-paid and still count as exposure: that lowers late hazards by about their share among the unpaid. What cannot
-be told apart in the data, and is not modelled: part payments (there is one paid_on per invoice: give parts as
+*Never paid.* No column says that an invoice was written off: :mod:`quotacast.models.never` finds the odds
+that each unpaid one will be paid yet, and exposure counts with them, so that the hazards are those of
+invoices that do get paid (a mixture cure model). The prior of the share that is never paid has a
+mean of 0.5 %. Unpaid invoices are watched until ``WRITE_OFF_DAYS`` past due. What cannot be
+told apart in the data, and is not modelled: part payments (there is one paid_on per invoice: give parts as
 rows of their own), reasons of a delay, and a customer that stops paying all its invoices at once.
 
 Credit notes (amounts at or below zero) are not waited for and give no exposure.
@@ -41,6 +36,7 @@ from quotacast.models.cells import Codes, Episodes, HazardCells, age_bands, coar
 from quotacast.models.chain_notes import FEWEST
 from quotacast.models.conversion import LINKS, Link
 from quotacast.models.history.history import History
+from quotacast.models.never import Never, never_paid
 from quotacast.models.payers import (
     RECENT,
     Classes,
@@ -56,10 +52,8 @@ from quotacast.models.timegrid import Ints, TimeGrid, day_number, learned_grid
 
 #: An invoice that is unpaid so many days after its due day counts as never paid.
 WRITE_OFF_DAYS = 180
-#: Unpaid for so many days past due, an invoice says nothing about when payers pay.
-DOUBTFUL = 90
-#: Beta prior of the share of invoices that are never paid.
-NEVER_PRIOR = (0.5, 99.5)
+#: Exposure that counts for less than this share is left out.
+LEAST = 0.001
 #: Stands for "before everything" among the edges of phases.
 FAR = -(1 << 30)
 #: Candidate bands of days after the due day.
@@ -68,6 +62,9 @@ PHASE_EDGES = (FAR, -60, -45, -30, -25, -20, -16, -12, -8, -5, -2, 0, 1, 4, 8, 1
 TERMS_EDGES = (0, 11, 22, 38, 53, 76)
 #: Beyond this many occupied cells axes are dropped; more than elsewhere, since customers are many.
 CELL_LIMIT = 80_000
+#: Days before the as-of date from which invoices are learned: older ones tell little of today, and a mistyped
+#: year must not stretch the calendar. They stay open if they are unpaid.
+LONGEST = 6 * 365
 #: Bands of amounts.
 BANDS = 3
 
@@ -94,8 +91,8 @@ class PaymentData:
         Running months and quarters behind the codes of shock and trend.
     classes : Classes
     open : OpenInvoices
-    never : tuple of (int, int)
-        Never paid, and all invoices that are old enough to tell.
+    never : Never
+        The share that is never paid.
     notes : tuple of str
     """
 
@@ -110,7 +107,7 @@ class PaymentData:
     quarters: Ints
     classes: Classes
     open: OpenInvoices
-    never: tuple[int, int]
+    never: Never
     notes: tuple[str, ...]
 
     def declared(self) -> dict[str, tuple[Declaration, Cells]]:
@@ -124,8 +121,8 @@ class PaymentData:
 class _Bills:
     """The invoices of a history in the order of ids; arrays of shape (n,).
 
-    ``stop`` is the day of payment or the as-of date, ``owed`` marks amounts above zero, ``old`` those
-    whose write-off would have come by now.
+    ``stop`` is the day of payment or the as-of date, ``owed`` marks amounts above zero not older than
+    ``LONGEST``, ``old`` those of them whose write-off would have come by now.
     """
 
     rows: pd.DataFrame
@@ -138,21 +135,26 @@ class _Bills:
     as_of: int
 
     @property
-    def never(self) -> tuple[int, int]:
-        """Never paid, and all that are old enough to tell."""
-        return int((self.old & ~self.paid).sum()), int(self.old.sum())
+    def end(self) -> Ints:
+        """Last day under observation: of payment, or the as-of date or the write-off if that was earlier."""
+        last = np.minimum(self.stop, self.due + WRITE_OFF_DAYS)
+        return np.asarray(np.maximum(np.where(self.paid, self.stop, last), self.start))
+
+    def never(self, customer: Codes) -> Never:
+        """Which of those above zero will never be paid."""
+        o = self.owed
+        return never_paid(self.start[o], self.due[o], self.end[o], self.paid[o], customer[o])
 
     @property
     def amount(self) -> Floats:
         """Planning currency."""
         return np.asarray(self.rows["amount"].to_numpy(dtype=float))
 
-    def episodes(self, codes: dict[str, Codes]) -> Episodes:
-        """Invoices from their issue; paid before the issue counts as paid on that day."""
-        end = np.where(self.paid, self.stop, np.minimum(self.stop, self.due + DOUBTFUL))
+    def episodes(self, codes: dict[str, Codes], weight: Floats) -> Episodes:
+        """Invoices above zero from their issue; paid before the issue counts as paid on that day."""
         outcome = self.paid.astype(np.int8)
-        every = Episodes(self.start, self.start, np.maximum(end, self.start), outcome, codes, self.due)
-        return every.where(self.owed & ~(self.old & ~self.paid))
+        found = Episodes(self.start, self.start, self.end, outcome, codes, self.due).where(self.owed)
+        return replace(found, weight=weight).where(weight > LEAST)
 
 
 def _read(history: History, link: Link) -> _Bills:
@@ -162,7 +164,7 @@ def _read(history: History, link: Link) -> _Bills:
     due = np.maximum(day_number(rows[link.due]), start)
     paid = rows[link.stop].notna().to_numpy()
     stop = np.where(paid, day_number(rows[link.stop]), as_of)
-    owed = rows["amount"].to_numpy(dtype=float) > 0
+    owed = (rows["amount"].to_numpy(dtype=float) > 0) & (start > as_of - LONGEST)
     return _Bills(rows, start, due, stop, paid, owed, owed & (due + WRITE_OFF_DAYS <= as_of), as_of)
 
 
@@ -176,7 +178,7 @@ def payment_data(history: History, calendar: Calendar, link: Link | None = None)
     """
     link = LINKS["invoice"] if link is None else link
     bills = _read(history, link)
-    first = int(bills.start.min()) if len(bills.rows) else bills.as_of
+    first = int(bills.start[bills.owed].min()) if bills.owed.any() else bills.as_of
     grid = learned_grid(calendar, first, bills.as_of, bills.stop[bills.paid & bills.owed])
     kinds = kinds_of(bills.rows["class"])
     levels, customer = customer_levels(bills.rows["customer_id"], bills.owed)
@@ -192,7 +194,9 @@ def payment_data(history: History, calendar: Calendar, link: Link | None = None)
     sizes = {"customer": levels, "class": max(int(np.unique(kinds).size), 1), "amount": edges.size + 1}
     sizes["terms"] = len(terms_edges)
     classes = classes_of(bills.rows, kinds, codes, bills.owed & (bills.start > bills.as_of - RECENT))
-    declaration, cells, phases, months, quarters = _model(bills.episodes(codes), grid, sizes, link.causes[0])
+    never = bills.never(customer)
+    found = bills.episodes(codes, never.weight)
+    declaration, cells, phases, months, quarters = _model(found, grid, sizes, link.causes[0])
     opened = open_invoices(bills.rows, kinds, codes, classes, bills.paid, bills.start, bills.due)
     return PaymentData(
         declaration,
@@ -206,7 +210,7 @@ def payment_data(history: History, calendar: Calendar, link: Link | None = None)
         quarters,
         classes,
         opened,
-        bills.never,
+        never,
         _notes(bills, declaration is not None),
     )
 
@@ -292,14 +296,14 @@ def _terms_edges(terms: Ints) -> tuple[int, ...]:
 
 
 def _notes(bills: _Bills, modelled: bool) -> tuple[str, ...]:
-    paid, (unpaid, told) = bills.paid & bills.owed, bills.never
+    paid, unpaid, told = bills.paid & bills.owed, (bills.old & ~bills.paid).sum(), bills.old.sum()
     if not len(bills.rows):
         return ()
     if not modelled:
         return (f"{len(bills.rows)} invoices, {paid.sum()} paid: too few to learn when customers pay.",)
     wait = np.median((bills.stop - bills.start)[paid])
     bad = (
-        f"{unpaid:,} of {told:,} that are {WRITE_OFF_DAYS} days past due were never paid"
+        f"{unpaid:,} of {told:,} that are {WRITE_OFF_DAYS} days past due are unpaid"
         if told
         else f"none is {WRITE_OFF_DAYS} days past due yet, so that bad debt is a stated prior (0.5 %)"
     )

@@ -166,6 +166,7 @@ def open_invoices(
     start: Ints,
     due: Ints,
 ) -> OpenInvoices:
+    """Collect the unpaid invoices with their classes; see :class:`OpenInvoices`."""
     going = np.flatnonzero(~paid)
     left = rows.iloc[going]
     who = [None if pd.isna(c) else str(c) for c in left["customer_id"]]
