@@ -70,8 +70,8 @@ def ledger_notes(run: Run, ledger: Ledger, paid: bool = True) -> tuple[str, ...]
         )
     if run.history.invoices.empty:
         notes.append(
-            "No invoices are known: what the terms put up to the as-of date counts as sent and, for cash, as "
-            "paid, so receipts of the first weeks are too low. Give the table invoices."
+            "No invoices are known: those that the terms put up to the as-of date count as sent, and for "
+            "cash each of them is unpaid still with the odds of its age."
         )
     elif not signed.by_invoice:
         notes.append(
