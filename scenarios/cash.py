@@ -68,7 +68,12 @@ def ledger_notes(run: Run, ledger: Ledger, paid: bool = True) -> tuple[str, ...]
         notes.append(
             f"The data's invoices equal their deals without tax: {ledger.tax_on_top:.0%} VAT is put on top."
         )
-    if not signed.by_invoice:
+    if run.history.invoices.empty:
+        notes.append(
+            "No invoices are known: those that the terms put up to the as-of date count as sent, and for "
+            "cash each of them is unpaid still with the odds of its age."
+        )
+    elif not signed.by_invoice:
         notes.append(
             "Invoices are not linked to deals: what the terms put up to the as-of date counts as sent."
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
 
 from quotacast.engine.finance.account import Account, Days, Out, Variable
+from quotacast.engine.finance.contracted import presumed_invoices, signed_deals
 from quotacast.engine.finance.entries import MEASURES, Wins
 from quotacast.engine.finance.ledger import Ledger, months_back
 from quotacast.engine.finance.schedule import Ints, Terms
@@ -17,6 +19,7 @@ from quotacast.engine.selling import past_costs
 from quotacast.engine.steps import Steps
 from quotacast.errors import PlanError
 from quotacast.models.invoices import WRITE_OFF_DAYS, payment_data
+from quotacast.models.payers import Classes, OpenInvoices
 from quotacast.models.periods import Period
 from quotacast.models.timegrid import day_number
 from quotacast.scenarios.plan import Plan
@@ -108,6 +111,7 @@ def ledger_of(run: Run, margins: bool = True) -> Ledger:
         term_months=None if terms is None else terms.term_months,
         invoice_days=None if terms is None else terms.invoice_days,
         seed=run.plan.seed,
+        presumed=run.history.invoices.empty,
     )
 
 
@@ -119,7 +123,18 @@ def _payments(run: Run) -> Payments:
     learned = run.funnel.posteriors.get("paid")
     last = run.plan.horizon_period.last
     known = run.funnel.prepared.payments or payment_data(run.history, run.plan.calendar)
+    if run.history.invoices.empty:
+        known = replace(known, open=_presumed(run, known.classes, beyond))
     return payments_of(known, learned, last, run.plan.seed, write_off_days=beyond)
+
+
+def _presumed(run: Run, classes: Classes, write_off_days: int) -> OpenInvoices:
+    """Invoices that the plan's terms put and that may still be unpaid."""
+    terms, vat, stated = terms_of(run.plan), account_of(run.plan).vat, run.plan.terms
+    deals = signed_deals(run.history, terms, None if stated is None else stated.term_months, 0.0)
+    today = int(day_number(run.history.as_of_date))
+    since = today - terms.due_days - write_off_days + 1
+    return presumed_invoices(deals, terms, vat, today, since, classes)
 
 
 def _daily(run: Run) -> tuple[Period, ...]:

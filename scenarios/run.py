@@ -53,6 +53,11 @@ FIT_DRAWS = 2000
 #: Simulated futures per origin of a backtest, and the version of what is recorded there.
 RECORD_DRAWS = 2000
 RECORD_VERSION = 4
+#: Why revenue that is spread over time is not a metric of quotas.
+SPREAD = (
+    "the plan's terms spread it over time, which `quotacast revenue` tells for the company; "
+    "set quotas on bookings"
+)
 _VERSIONS = ("quotacast", "numpy", "scipy", "pandas", "numba", "pymc", "nutpie", "holidays")
 
 Told = Callable[[str, float], None]
@@ -165,7 +170,10 @@ class Run:
     @cached_property
     def able(self) -> Able:
         """Which metrics the data and the plan can answer."""
-        return able(self.history, self._prepared.chain, self.costs)
+        found, terms = able(self.history, self._prepared.chain, self.costs), self.plan.terms
+        if terms is None or terms.recognise == "at_close":
+            return found
+        return replace(found, lacks={**found.lacks, "revenue": SPREAD})
 
     @property
     def costs(self) -> Costs | None:
@@ -363,7 +371,7 @@ class Run:
         metrics: Sequence[str] | None = None,
     ) -> Paths:
         tomorrow = int(day_number(self.history.as_of_date)) + 1
-        return simulate(
+        found = simulate(
             self.funnel,
             self.history,
             drivers,
@@ -375,6 +383,7 @@ class Run:
             measures=None if metrics is None else measures_of(metrics),
             told=lambda share: self.told("simulating", share),
         )
+        return replace(found, able=self.able)
 
     def periods(self, kind: str | None) -> tuple[Period, ...]:
         """Periods of a kind from the one that holds the first simulated day to the horizon."""

@@ -17,6 +17,7 @@ import pytest
 
 from quotacast.engine.columns import columns_of
 from quotacast.engine.finance.account import Account, Days, Out, Variable
+from quotacast.engine.finance.contracted import presumed_invoices, signed_deals
 from quotacast.engine.finance.entries import Wins
 from quotacast.engine.finance.kernel import KINDS
 from quotacast.engine.finance.kernel_close import LINES, MEASURES
@@ -171,14 +172,14 @@ def test_every_future_equals_a_slow_ledger_to_the_cent(
             assert paths.closing[d, s] == balance[inside][-1]
             assert paths.low[d, s] == balance[inside].min()
         assert paths.least[d] == balance.min()
-        assert paths.check[d, 2:].tolist() == [books.written, books.owed, books.gained]
+        assert paths.check[d, 2:5].tolist() == [books.written, books.owed, books.gained]
         assert np.count_nonzero(flows[: len(LINES) - 6]) > 20
 
 
 def test_receivables_add_up_in_every_future(case: tuple[Ledger, dict[str, np.ndarray]]) -> None:
     ledger, _ = case
-    opening = int(ledger.open.cents.sum())
-    invoiced, received, written, owed, gained = cash_paths(ledger, spans()).check.T
+    invoiced, received, written, owed, gained, opening = cash_paths(ledger, spans()).check.T
+    assert (opening == ledger.open.cents.sum()).all()
     np.testing.assert_array_equal(opening + invoiced + gained, received + written + owed)
     assert (np.unique(owed).size, np.unique(received).size) == (DRAWS, DRAWS)
 
@@ -307,17 +308,20 @@ def test_payments_of_the_plan(make_history: Make) -> None:
 
 
 def test_shares_of_the_clocks(make_history: Make) -> None:
-    """Without signing to come only payment is left; where nothing is paid by chance, only signing."""
-    ledger, _ = make_ledger(make_history, Terms(), Account(), None, 8, draws=400, invoice_days=0)
+    """They add up; what payment explains is the variance between futures that differ by payment alone."""
+    ledger, _ = make_ledger(make_history, Terms(), Account(), None, 8, draws=400)
     base = cash_paths(ledger, spans())
-    both = shares(ledger, base)
-    assert all(0.02 < both[c][-1] < 1.2 for c in ("signing", "payment"))
-    assert both["invoicing"][-1] == 0.0
+    found = shares(ledger, base)
+    for share in found.values():
+        assert ((share >= 0) & (share <= 1)).all()
+    np.testing.assert_allclose(sum(found.values())[1:], 1.0, atol=1e-12)
+    assert all(share[-1] > 0 for share in found.values())
     same = Wins({n: c.taken(np.zeros(400, dtype=np.int64)) for n, c in ledger.wins.columns.items()})
-    alone = replace(ledger, wins=same)
-    found = shares(alone, cash_paths(alone, spans()))
-    assert found["payment"][-1] == pytest.approx(1.0, abs=0.15)
-    assert found["signing"][-1] < 0.3  # the term of a deal is part of signing
+    alone = replace(ledger, wins=same, term_months=12, invoice_days=3)
+    known = cash_paths(alone, spans())
+    np.testing.assert_allclose(shares(alone, known)["payment"][2:], 1.0, atol=0.25)
+    within = known.closing[:, -1].var() / base.closing[:, -1].var()  # given one signing, not the average one
+    assert found["payment"][-1] == pytest.approx(within, rel=0.9)
 
 
 def months_of() -> tuple[Period, ...]:
@@ -393,3 +397,55 @@ def test_the_past_is_told_as_it_was(make_history: Make) -> None:
             total += max((high - low).days, 0) / (ends - closed).days * amount * 100
         assert paths.done[2, m] == pytest.approx(total, abs=len(deals))
         assert total > 1e5
+
+
+def test_without_invoices_the_past_was_billed_as_the_terms_say(make_history: Make) -> None:
+    ledger, _ = make_ledger(make_history, Terms("monthly"), Account(), 12, 10)
+    bare = {**ledger.history.tables, "invoices": ledger.history.invoices.iloc[:0]}
+    ledger = replace(ledger, history=replace(ledger.history, tables=bare))
+    paths, deals = revenue_paths(ledger, months_of()), ledger.history.opportunities
+    total = 0
+    for closed, months, amount in zip(deals["closed_on"], deals["term_months"], deals["amount"], strict=True):
+        term = int(months) if months == months else 12
+        cents = round(100 * amount)
+        upto = [(2 * cents * m + term) // (2 * term) for m in range(term + 1)]
+        for m in range(term):
+            sent = closed + pd.DateOffset(months=m)
+            total += (upto[m + 1] - upto[m]) * ((sent.year, sent.month) == (2026, 10))
+    assert paths.done[1, 0] == total > 0
+
+
+def test_invoices_of_which_nobody_knows_whether_they_are_paid(make_history: Make) -> None:
+    """Each is unpaid with P(unpaid at its age): with a hazard h a day, never + (1 - never) exp(-h age)."""
+    draws, terms = 4000, Terms("monthly", due_days=20)
+    ledger, _ = make_ledger(make_history, terms, Account(vat=0.2), 12, 11, draws=2)
+    data = payment_data(ledger.history, Calendar())
+    deals = signed_deals(ledger.history, terms, 12, 0.0)
+    opened = presumed_invoices(deals, terms, 0.2, FIRST - 1, FIRST - 95, data.classes)
+    assert min(opened.issued) >= FIRST - 95 > FIRST - 1 - 98
+    assert max(opened.issued) <= FIRST - 1
+    shown = deals.cents[deals.months == 7][0]
+    mine = [
+        a
+        for a, o in zip(opened.amount, opened.opportunity, strict=True)
+        if o == deals.ids[deals.months == 7][0]
+    ]
+    assert all(a == pytest.approx(1.2 * shown / 700, abs=0.02) for a in mine)
+    pays = payments_of(replace(data, open=opened), None, HORIZON, 11, write_off_days=75)
+    wins = Wins({n: c.taken(np.zeros(draws, dtype=np.int64)) for n, c in ledger.wins.columns.items()})
+    ledger = replace(ledger, payments=pays, wins=wins, presumed=True)
+    found = cash_paths(ledger, spans()).check
+    odds = np.zeros(len(opened))
+    for i in range(len(opened)):
+        hazard = np.zeros(pays.draws)
+        for t in range(int(opened.issued[i]), FIRST):
+            phase = np.searchsorted(pays.phase_edges, t - opened.due[i], side="right") - 1
+            hazard += (0.5 if t == opened.issued[i] else 1.0) * pays.hazard[:, 0, phase]
+        alive = np.exp(-hazard * pays.factor[:, opened.code[i]])
+        odds[i] = (pays.never + (1 - pays.never) * alive).mean()
+    wanted = 100 * (odds * opened.amount).sum()
+    error = found[:, 5].std() / np.sqrt(draws)
+    assert abs(found[:, 5].mean() - wanted) < 4 * error + 0.002 * wanted
+    np.testing.assert_array_equal(
+        found[:, 5] + found[:, 0] + found[:, 4], found[:, 1] + found[:, 2] + found[:, 3]
+    )

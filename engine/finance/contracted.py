@@ -12,10 +12,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from quotacast.engine.finance.schedule import DEFAULT_MONTHS, Ints, Terms, add_months, earned_before, rounded
+from quotacast.engine.finance.schedule import (
+    DEFAULT_MONTHS,
+    MILLION,
+    Ints,
+    Terms,
+    add_months,
+    earned_before,
+    rounded,
+)
 from quotacast.models.history.history import History
 from quotacast.models.margins import booked_margins
-from quotacast.models.payers import OpenInvoices
+from quotacast.models.payers import Classes, OpenInvoices
 from quotacast.models.terms import Floats
 from quotacast.models.timegrid import day_number
 
@@ -116,7 +124,7 @@ def _invoiced(deals: Signed, history: History, terms: Terms, tax_within: float) 
     has = linked["amount"].notna().to_numpy()
     recent = (deals.close > today - 365) & (deals.close <= today - LAG_DAYS // 3)
     if not recent.any() or has[recent].mean() < LINKED:
-        return replace(deals, invoiced=_due_so_far(deals, terms, today))
+        return replace(deals, invoiced=due_so_far(deals, terms, today))
     sent = _cents(linked["amount"].fillna(0.0).to_numpy(dtype=float) / (1.0 + tax_within))
     sent = np.where(sent >= deals.cents - 1, deals.cents, sent)  # tax was rounded; no more than was booked
     first = np.zeros(deals.close.size, dtype=np.int64)
@@ -127,7 +135,7 @@ def _invoiced(deals: Signed, history: History, terms: Terms, tax_within: float) 
     return replace(deals, invoiced=sent, by_invoice=True, lags=np.sort(wait[known]))
 
 
-def _due_so_far(deals: Signed, terms: Terms, today: int) -> Ints:
+def due_so_far(deals: Signed, terms: Terms, today: int) -> Ints:
     """Cents that the terms put up to a day."""
     out = np.zeros(deals.close.size, dtype=np.int64)
     for months, which in deals.by_term():
@@ -199,6 +207,38 @@ def earned_until(deals: Signed, terms: Terms, edges: Sequence[int] | Ints) -> tu
         cents[:, which] = earned_before(deals.cents[which], begin, end, edge)
         margin[:, which] = earned_before(deals.margin[which], begin, end, edge)
     return cents, margin
+
+
+def presumed_invoices(
+    deals: Signed, terms: Terms, vat: float, today: int, since: int, classes: Classes
+) -> OpenInvoices:
+    """Invoices that the terms put in the last days, where no table tells which of them are paid.
+
+    Parameters
+    ----------
+    since : int
+        First day number of their issue.
+    classes : Classes
+        Who pays.
+    """
+    which, day, cents = [], [], []
+    for months, own in deals.by_term():
+        planned, share = terms.invoiced(deals.close[own], months), terms.parts(months)
+        parts = np.diff(rounded(deals.cents[own][:, None], share[None, :], share[-1]), axis=1)
+        row, part = np.nonzero((planned >= since) & (planned <= today) & (parts > 0))
+        which.append(own[row])
+        day.append(planned[row, part])
+        cents.append(parts[row, part])
+    none = np.empty(0, dtype=np.int64)
+    deal, issued, net = (np.concatenate([none, *x]) for x in (which, day, cents))
+    gross = (net + rounded(net, np.rint(vat * MILLION).astype(np.int64), MILLION)) / 100.0
+    names = [f"{deals.ids[d]} {i}" for d, i in zip(deal, issued, strict=True)]
+    zero = np.zeros(deal.size, dtype=np.int32)
+    code = classes.code([str(c) for c in deals.customer[deal]], [None] * deal.size)
+    return OpenInvoices(
+        tuple(names), deals.customer[deal], deals.ids[deal], code, zero, zero, issued,
+        issued + terms.due_days, gross, gross, np.full(deal.size, None, dtype=object),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

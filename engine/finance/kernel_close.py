@@ -122,8 +122,8 @@ def run_cash(
     """Cash of the futures of a block.
 
     Writes per future: ``out_lines`` (spans, lines), ``out_close`` and ``out_low`` (spans,) the balance at
-    the end and its lowest evening, ``out_least`` the lowest evening of all, and ``out_check`` (5,): invoiced
-    with tax, received, written off, owed at the end, and gained by rates of exchange.
+    the end and its lowest evening, ``out_least`` the lowest evening of all, and ``out_check`` (6,): invoiced
+    with tax, received, written off, owed at the end, gained by rates of exchange, owed at the as-of date.
     """
     lines = len(LINES)
     deals, streams = np.empty((6, room), dtype=np.int64), np.empty(room, dtype=np.uint64)
@@ -149,7 +149,7 @@ def run_cash(
         receipts = flows[:_FROM]
         p, month = parameter[d], months[d]
         pay(n, invoices, owners, keys, paying, p, month, pay_no[d], receipts, tax, written, owed)
-        gained = pay_open(paying, p, month, pay_no[d], rates, receipts, written, owed)
+        gained, opening = pay_open(paying, p, month, pay_no[d], rates, receipts, written, owed)
         booked[:] = paid.booked
         book(begins, cells, values, place[j], days, paid.month_of_day, booked)
         if paid.rate.any():
@@ -170,7 +170,7 @@ def run_cash(
             for t in range(days):
                 check[1] += receipts[line, t] - paid.fixed[line, t]
         check[2] = written.sum()
-        check[3], check[4] = owed[0], gained
+        check[3], check[4], check[5] = owed[0], gained, opening
 
 
 @numba.njit(cache=True, nogil=True)

@@ -21,7 +21,7 @@ from quotacast.engine.streams import GOLDEN, mix, unit
 
 _U = np.uint64
 # Make streams of their own out of an invoice's.
-_CLASS, _NEVER = _U(0xE7037ED1A0B428DB), _U(0x8EBC6AF09C88C6E3)
+_CLASS, _NEVER, _STILL = _U(0xE7037ED1A0B428DB), _U(0x8EBC6AF09C88C6E3), _U(0x589965CC75374CC3)
 #: Entries of the guide to the classes.
 GUIDE = 1024
 
@@ -55,6 +55,7 @@ class Paying(NamedTuple):
     code: Any
     band_of: Any
     open_never: Any  # (posterior, n)
+    open_odds: Any  # (posterior, n) that it is unpaid still; no rows where the data say so
     key: Any
     currency: Any  # (n,) -1: the planning currency
     fx_key: Any  # (currencies,)
@@ -166,17 +167,22 @@ def pay(n, invoices, owners, keys, paying, p, months, draw, receipts, tax, writt
 
 @numba.njit(cache=True, nogil=True)
 def pay_open(paying, p, months, draw, rates, receipts, written, owed):
-    """Pay the invoices that are open at the as-of date, from their present age; return what rates brought.
+    """Pay the invoices that are open at the as-of date, from their present age.
 
-    ``rates`` (currencies, days) are factors on the as-of date's rates of exchange.
+    Returns what rates brought, and what customers owed at the as-of date. ``rates`` (currencies, days) are
+    factors on the as-of date's rates of exchange.
     """
     days, gained, draw = receipts.shape[1], 0, _U(draw)
     hazard, factor, bands, never = paying.hazard[p], paying.factor[p], paying.band[p], paying.open_never[p]
     place, spell, span, guide = paying.place, paying.spell, paying.span, paying.guide
     cumulative, works, key = paying.cumulative, paying.works, paying.key
     grosses, codes, band_of, currency = paying.gross, paying.code, paying.band_of, paying.currency
+    known, opening = paying.open_odds.shape[0] == 0, 0
     for i in range(grosses.shape[0]):
+        if not known and unit(mix(key[i] ^ _STILL), draw) >= paying.open_odds[p, i]:
+            continue  # paid before the as-of date
         gross, day = grosses[i], -1
+        opening += gross
         if unit(mix(key[i] ^ _NEVER), draw) >= never[i]:
             left = -math.log(unit(key[i], draw)) / (factor[codes[i]] * bands[band_of[i]])
             for j in range(place[days + i], place[days + i + 1]):
@@ -204,7 +210,7 @@ def pay_open(paying, p, months, draw, rates, receipts, written, owed):
             receipts[0, day] += got
         else:
             owed[0] += gross
-    return gained
+    return gained, opening
 
 
 @numba.njit(cache=True, nogil=True)

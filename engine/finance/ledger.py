@@ -64,6 +64,8 @@ class Ledger:
     term_months, invoice_days : int or None
         As the plan states them.
     seed : int
+    presumed : bool
+        Whether the open invoices are those of the terms, of which nobody knows which are paid.
     """
 
     history: History
@@ -79,6 +81,7 @@ class Ledger:
     term_months: int | None
     invoice_days: int | None
     seed: int
+    presumed: bool = False
 
     @property
     def today(self) -> int:
@@ -123,7 +126,8 @@ class Ledger:
     def open(self) -> Receivables:
         """Open invoices, net of credit notes, at today's rates."""
         opened = self.payments.open
-        return receivables(opened, revaluation(opened, self.history) * (1.0 + self.tax_on_top))
+        top = 0.0 if self.presumed else self.tax_on_top
+        return receivables(opened, revaluation(opened, self.history) * (1.0 + top))
 
     @cached_property
     def ending(self) -> tuple[Ints, Ints]:
@@ -211,11 +215,19 @@ class Ledger:
             code=opened.code[own].astype(np.int64),
             band_of=opened.band[own].astype(np.int64),
             open_never=np.ascontiguousarray(pays.open_never[:, own]),
+            open_odds=self._odds(own),
             key=keys(self.seed, "open invoice", [opened.ids[i] for i in own]),
             currency=np.array([foreign.index(c) if c else -1 for c in codes], dtype=np.int64),
             fx_key=keys(self.seed, "exchange", foreign),
             fx_daily=float(self.account.volatility / np.sqrt(YEAR)) if foreign else 0.0,
         )
+
+    def _odds(self, own: Ints) -> Floats:
+        """Odds of presumed invoices to be unpaid: by Bayes never / P(never | unpaid), see `Payments`."""
+        if not self.presumed:
+            return np.empty((0, own.size))
+        never = self.payments.never[:, None]
+        return np.minimum(never / np.maximum(self.payments.open_never[:, own], 1e-12), 1.0)
 
     @cached_property
     def scale(self) -> Scale:
@@ -268,6 +280,10 @@ class Ledger:
     def _tax_of_the_past(self, out: Ints) -> None:
         """Tax of invoices that are sent and not yet settled with the tax office."""
         cents, number = self.sent[0] - self.sent[1], day_number(self.history.invoices["issued_on"])
+        if self.presumed:
+            opened = self.payments.open
+            gross = np.rint(100.0 * opened.amount).astype(np.int64)
+            cents, number = gross - np.rint(gross / (1.0 + self.account.vat)).astype(np.int64), opened.issued
         recent = (number <= self.today) & (number > self.today - 400) & (cents != 0)
         day = self.days.vat_day(number[recent], self.account)
         inside = (day >= 0) & (day < out.size)
@@ -319,8 +335,9 @@ class CashPaths:
         Balance on the last evening, and on the lowest.
     least : ndarray of int64, shape (futures,)
         The lowest evening of all.
-    check : ndarray of int64, shape (futures, 5)
-        Invoiced with tax, received from customers, written off, owed at the end, gained by rates of exchange.
+    check : ndarray of int64, shape (futures, 6)
+        Invoiced with tax, received from customers, written off, owed at the end, gained by rates of exchange,
+        owed at the as-of date.
     opening : int
         Cents.
     """
@@ -376,7 +393,7 @@ def cash_paths(
     low, least, check = (
         np.zeros_like(closing),
         np.zeros((n, 1), dtype=np.int64),
-        np.zeros((n, 5), dtype=np.int64),
+        np.zeros((n, 6), dtype=np.int64),
     )
 
     def block(number: int) -> int:

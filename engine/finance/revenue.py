@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from quotacast.engine.finance.contracted import earned_until
+from quotacast.engine.finance.contracted import due_so_far, earned_until
 from quotacast.engine.finance.kernel import KINDS
 from quotacast.engine.finance.kernel_close import FLOWS, MEASURES, run_revenue
 from quotacast.engine.finance.ledger import Ledger
@@ -124,6 +124,9 @@ def _done(ledger: Ledger, month: Period, edges: Ints) -> Ints:
     issued, cents = day_number(rows["issued_on"]) - first, ledger.sent[1]
     if len(rows):
         out[FLOWS.index("billings")] = _by_month(issued, cents, begins, edges)
+    else:  # no invoices are known: those that the terms put
+        sums = [int(due_so_far(deals, ledger.terms, int(day) + first - 1).sum()) for day in starts]
+        out[FLOWS.index("billings")] = np.diff(sums)
     out[FLOWS.index("revenue")] = np.diff(earned.sum(axis=1))
     out[FLOWS.index("gross_margin")] = np.diff(margin.sum(axis=1))
     return out

@@ -1,14 +1,16 @@
-"""What makes cash uncertain: the share of its variance that each clock is answerable for.
+"""What makes cash uncertain: how its variance divides among the clocks, one after the other.
 
 Cash is a function of three independent sources of chance, S (which deals are signed, when and for how much),
 I (waits until the invoice, terms signed anew) and P (when invoices are paid, how customers pay, rates of
-exchange). The share of a clock is the total effect ::
+exchange).
+By the law of total variance, taken along the chain, ::
 
-    T = E[Var(cash | the other two)] / Var(cash) = E[(cash - cash')^2] / (2 Var(cash))
+    Var(cash) = Var(E[cash | S]) + E[Var(E[cash | S, I] | S)] + E[Var(cash | S, I)]
 
-with cash' of a future that differs by that clock alone (Jansen 1999, doi:10.1016/S0010-4655(98)00154-4): what
-would vanish on average if that clock were known as well as the others. Where clocks act together the shares
-add up to more than one.
+the shares of signing, invoicing and payment, which add up to one. The conditional variances are half the mean
+square of the difference between futures that have the clocks before the bar in common (Jansen 1999,
+doi:10.1016/S0010-4655(98)00154-4): ``E[Var(cash | S, I)] = E[(cash - cash')^2] / 2`` where cash' is paid by
+another future's random numbers.
 """
 
 from __future__ import annotations
@@ -29,14 +31,15 @@ def shares(ledger: Ledger, base: CashPaths) -> Mapping[str, Floats]:
     """Share of each clock in the variance of the balance at the end of every span, shape (spans,)."""
     n = min(FUTURES, base.draws)
     own = base.closing[:n].astype(float)
+    paid = _left(ledger, base, own, ("payment",))
+    both = np.maximum(_left(ledger, base, own, ("invoicing", "payment")), paid)
+    return {"signing": np.maximum(1.0 - both, 0.0), "invoicing": both - paid, "payment": paid}
+
+
+def _left(ledger: Ledger, base: CashPaths, own: Floats, turned: tuple[str, ...]) -> Floats:
+    """Share of the variance that is left when only the clocks that are not turned are known, at most 1."""
+    other = cash_paths(ledger, base.spans, futures=len(own), turned=turned).closing.astype(float)
     variance = own.var(axis=0)
-    half = np.roll(np.arange(n), n // 2)
-    out = {}
-    for clock in CLOCKS:
-        turned = tuple(c for c in CLOCKS if c != clock) if clock == "signing" else (clock,)
-        other = cash_paths(ledger, base.spans, futures=n, turned=turned).closing.astype(float)
-        # with both others turned, a future differs from the one they came from by its signing alone
-        against = own[half] if clock == "signing" else own
-        with np.errstate(divide="ignore", invalid="ignore"):
-            out[clock] = np.where(variance > 0, ((other - against) ** 2).mean(axis=0) / (2 * variance), 0.0)
-    return out
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = ((other - own) ** 2).mean(axis=0) / (2.0 * variance)
+    return np.where(variance > 0, np.minimum(share, 1.0), 0.0)
