@@ -93,10 +93,10 @@ def old_by_stage(flow: Flow, book: Book, fade: Fading, today: int, ahead: Sequen
     for k, days in enumerate(ahead):
         later = fade.left(*where, age + days) / np.maximum(fade.left(*where, age), 1e-12)
         out[k, -1] = later[rest].sum()
-    n = np.zeros(flow.win.shape)
-    mine = ~rest
-    ages = np.minimum((today + 1 - book.start)[mine], n.shape[0] - 1)
-    inside = np.minimum((today + 1 - book.entered)[mine], n.shape[1] - 1)
+    n, mine = np.zeros_like(flow.win), ~rest
+    last_age, last_inside = len(flow.age_band) - 1, flow.win[0].shape[0] - 1
+    ages = np.minimum((today + 1 - book.start)[mine], last_age)
+    inside = np.minimum((today + 1 - book.entered)[mine], last_inside)
     np.add.at(n, (ages, inside, book.stage[mine]), 1.0)
     hazard = [h[where].mean(axis=0) for h in (fade.win, fade.loss)] if len(book) else [np.zeros(1)] * 2
     out[:, :-1] = _follow(flow, n, hazard, np.zeros(max(ahead) + 1), ahead)
@@ -113,7 +113,7 @@ def new_by_stage(flow: Flow, fade: Fading, pace: Floats, ahead: Sequence[int]) -
     """
     mix = fade.new * pace.sum(axis=1)[:, None, None]
     hazard = [np.einsum("rsb,rsba->a", mix, h) / max(mix.sum(), 1e-12) for h in (fade.win, fade.loss)]
-    return _follow(flow, np.zeros(flow.win.shape), hazard, pace.sum(axis=0), ahead)
+    return _follow(flow, np.zeros_like(flow.win), hazard, pace.sum(axis=0), ahead)
 
 
 def _follow(flow: Flow, n: Floats, hazard: Sequence[Floats], pace: Floats, ahead: Sequence[int]) -> Floats:

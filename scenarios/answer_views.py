@@ -227,4 +227,4 @@ def _stages(answer: Answer, width: int) -> Iterator[str]:
     coming = answer.summary["coming_stages"]
     for period in dict.fromkeys(row["period"] for row in coming):
         said = [f"{name(r['stage'])} {r['deals']:,.0f}" for r in coming if r["period"] == period]
-        yield from packed([f"expected for {period}:", *said], label="", width=width)
+        yield from packed([f"as of {period}: {said[0]}", *said[1:]], label="", width=width)
