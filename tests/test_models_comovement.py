@@ -99,7 +99,7 @@ def test_a_correlation_is_recovered_through_noise_that_attenuates_it(true: float
 def test_ranks_of_true_correlations_are_uniform() -> None:
     """Simulation-based calibration: correlations from the prior, two dozen months seen through noise."""
     rng, ranks = np.random.default_rng(7), []
-    for _ in range(150):
+    for _ in range(100):
         true = 2.0 * rng.beta(2.0, 2.0) - 1.0
         u = rng.normal(size=(2, 24))
         u[1] = true * u[0] + np.sqrt(1.0 - true**2) * u[1]
@@ -107,6 +107,41 @@ def test_ranks_of_true_correlations_are_uniform() -> None:
         ranks.append(float(found.probability[found.grid < true].sum()))
     assert stats.kstest(ranks, "uniform").pvalue > 0.01
     assert np.mean(np.abs(np.asarray(ranks) - 0.5) < 0.4) == pytest.approx(0.8, abs=0.1)
+
+
+def test_unknown_sds_are_integrated_out_as_in_the_joint_model() -> None:
+    """Shocks of unknown sd (HalfNormal .15) seen through noise: the joint model on a grid of both sds."""
+    rng, n, seen = np.random.default_rng(9), 24, []
+    sds, noise = np.linspace(0.005, 0.6, 60), (0.12, 0.06)
+    log_prior = -(sds**2) / 2 / 0.15**2
+
+    def alone(y: Floats, tau: float) -> Posterior:
+        log_p = log_prior - n / 2 * np.log(sds**2 + tau**2) - (y @ y) / 2 / (sds**2 + tau**2)
+        p = np.exp(log_p - log_p.max())
+        sd = sds[rng.choice(sds.size, 1000, p=p / p.sum())][:, None]
+        left = tau / np.sqrt(sd**2 + tau**2)
+        u = sd * y / (sd**2 + tau**2) + left * rng.normal(size=(1000, n))
+        return Posterior({"shock": sd * u}, {"shock_sd": sd[:, 0], "shock_rho": np.zeros(1000)}, {})
+
+    def jointly(y: Floats) -> float:
+        a, b = sds[:, None, None] ** 2 + noise[0] ** 2, sds[None, :, None] ** 2 + noise[1] ** 2
+        c = sds[:, None, None] * sds[None, :, None] * GRID
+        det = a * b - c**2
+        squares = (b * (y[0] @ y[0]) + a * (y[1] @ y[1]) - 2 * c * (y[0] @ y[1])) / det
+        log_p = log_prior[:, None, None] + log_prior[None, :, None] - n / 2 * np.log(det) - squares / 2
+        p = np.exp(log_p - log_p.max()).sum(axis=(0, 1)) * (1 - GRID**2)
+        return float(GRID @ p / p.sum())
+
+    for true in np.linspace(-0.9, 0.9, 15):
+        u = rng.normal(size=(2, n))
+        u[1] = true * u[0] + np.sqrt(1.0 - true**2) * u[1]
+        y = np.array([[0.2], [0.15]]) * u + np.array(noise)[:, None] * rng.normal(size=(2, n))
+        found = comovement(*(alone(side, tau) for side, tau in zip(y, noise, strict=True)))
+        seen.append((found.mean, jointly(y)))
+    fast, exact = np.array(seen).T
+    assert np.abs(exact).max() > 0.5
+    assert np.abs(fast - exact).mean() < 0.03
+    np.testing.assert_allclose(fast, exact, atol=0.1)
 
 
 def test_without_shocks_or_with_few_draws_the_prior_stands() -> None:
