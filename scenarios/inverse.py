@@ -30,8 +30,9 @@ from quotacast.scenarios.run import Run
 
 #: Futures of one step of the search, and how exactly the log of the factor is found.
 SEARCH_DRAWS, EXACTLY = 1000, 0.01
-#: Days from which a raise is tried, and the share of its whole effect at which it is no longer worth it.
-STARTS, WORTH = 6, 0.1
+#: Days from which a raise is tried, on how many futures (differences between paired ones need fewer), and the
+#: share of its whole effect at which it is no longer worth it.
+STARTS, START_DRAWS, WORTH = 6, 400, 0.1
 #: A day counts as a working day where at least so much of an average day's business falls on it.
 WORKING = 0.5
 #: Working days of a quarter from which its rate counts.
@@ -133,13 +134,16 @@ class _Search:
         """The plan's drivers with the activity scaled from a day on."""
         change = Change(self.wish.by, str(self.wish.scope), times=times, first=first, causal=self.causal)
         base = self.run.factored_drivers
+        if times == 1.0:
+            return replace(base, activity_drives=drives)
         return replace(base, changes=(*base.changes, change), activity_drives=drives)
 
     def paths(self, times: float, draws: int | None = SEARCH_DRAWS, **more: Any) -> Paths:
         """Futures with so many times the activity; those of the search are kept."""
-        key = (times, draws, *more.values())
+        key = (times, draws, *(x for x in more.values() if x is not None))
         if key not in self.kept:
-            wanted = None if draws is None else (self.wish.metric, self.wish.by)
+            way = [name for name in ON_THE_WAY if draws is None and not self.run.able.reason(name)]
+            wanted = tuple(dict.fromkeys((self.wish.metric, self.wish.by, *way)))
             found = self.run.variant(self.drivers(times, **more), (self.wish.period,), draws, wanted)
             if draws is None:
                 return found
@@ -298,11 +302,15 @@ def _last_day(search: _Search, times: float) -> dict[str, Any]:
     """Until when a raise of activity still moves the period: effects by the day on which it starts."""
     first = max(search.wish.period.first, search.run.history.as_of_date + timedelta(days=1))
     length = (search.wish.period.last - first).days
-    base = np.nanmean(search.values(search.paths(1.0)))
+    tomorrow, draws = search.run.history.as_of_date + timedelta(days=1), min(START_DRAWS, SEARCH_DRAWS)
+
+    def mean(paths: Paths) -> float:
+        return float(np.nanmean(search.values(paths)[:draws]))
+
+    base = mean(search.paths(1.0))
     starts = [first + timedelta(days=round(length * k / STARTS)) for k in range(STARTS)]
-    effect = np.array(
-        [np.nanmean(search.values(search.paths(times, first=day))) - base for day in starts], dtype=float
-    )
+    raised = [search.paths(times, draws, first=None if day == tomorrow else day) for day in starts]
+    effect = np.array([mean(paths) - base for paths in raised])
     if effect[0] <= 0:
         return {"last_useful_day": None, "effect_by_start": []}
     share = np.append(np.minimum.accumulate(np.clip(effect / effect[0], 0.0, 1.0)), 0.0)
