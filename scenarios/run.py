@@ -270,7 +270,7 @@ class Run:
     def _leaned_spans(self) -> tuple[Period, ...]:
         """Periods of which leaning needs futures."""
         last = self.plan.horizon_period.last
-        if self.record is None or self.factored_drivers != Drivers():
+        if self.record is None:
             return ()
         return tuple(spans(self.history.as_of_date, self.plan.calendar, last).values())
 
@@ -325,11 +325,16 @@ class Run:
             )
         self.funnel  # noqa: B018  fitted first, so that the bars come in order
         self.told("simulating", 0.0)
-        periods_of = (*wanted, *self._leaned_spans, horizon)
-        paths = self._simulate(self.factored_drivers, periods_of, self.plan.draws, metrics)
-        if self._leaned_spans and (metrics is None or {*LEANED_ON} <= {*metrics}):
+        return self._leaned(self.factored_drivers, (*wanted, horizon), metrics)
+
+    def _leaned(self, drivers: Drivers, periods: tuple[Period, ...], metrics: Sequence[str] | None) -> Paths:
+        """As many futures as the plan wants, as the track record teaches."""
+        shared = self._leaned_spans if drivers == Drivers() else ()
+        paths = self._simulate(drivers, (*periods, *shared), self.plan.draws, metrics)
+        if shared and (metrics is None or {*LEANED_ON} <= {*metrics}):
             vars(self)["_simulated_unchanged"] = paths
         futures = self.leaning.futures
+        vars(self).pop("_simulated_unchanged", None)
         return paths if futures is None else paths.taken(futures)
 
     @cached_property
@@ -354,10 +359,12 @@ class Run:
         metrics : sequence of str, optional
             What is to be answered, as in :meth:`paths`.
         """
-        spans = (*periods, self.plan.horizon_period)
-        paths = self._simulate(drivers, spans, draws or self.plan.draws, metrics)
-        futures = None if draws else self.leaning.futures
-        return paths if futures is None else paths.taken(futures)
+        wanted = (*periods, self.plan.horizon_period)
+        return (
+            self._simulate(drivers, wanted, draws, metrics)
+            if draws
+            else self._leaned(drivers, wanted, metrics)
+        )
 
     def _base(self, drivers: Drivers, spans: tuple[Period, ...]) -> Paths:
         """A smaller simulation that says what would be without changes ``to`` a value."""
