@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from quotacast.engine.answers.quotasheet import Wished
@@ -20,6 +20,26 @@ from quotacast.scenarios.values import probability
 WISHED = {"company": 0.7, "team": 0.6, "rep": 0.6}
 
 Key = tuple[str, str]
+
+
+class Attempts:
+    """Checks made one after another, so that all that is wrong is told at once."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def __call__(self, make: Callable[..., Any], *args: Any) -> Any:
+        """What ``make`` gives, or None where it finds problems."""
+        try:
+            return make(*args)
+        except PlanError as error:
+            self.problems.extend(error.problems)
+            return None
+
+    def done(self) -> None:
+        """Raise a `PlanError` with everything that was found, each problem once."""
+        if self.problems:
+            raise PlanError(dict.fromkeys(self.problems))
 
 
 def wished(plan: Plan, options: Mapping[str, Any]) -> Wished:

@@ -20,7 +20,7 @@ from quotacast.errors import PlanError
 from quotacast.models.periods import Period
 from quotacast.scenarios.choose import select_metrics
 from quotacast.scenarios.comparable import comparable, pay_of
-from quotacast.scenarios.pins import pins_of, share_option, wished
+from quotacast.scenarios.pins import Attempts, pins_of, share_option, wished
 from quotacast.scenarios.run import Run
 from quotacast.scenarios.splits import WAYS, Shares, Way, file_split, named_split, read_shares
 from quotacast.scenarios.suggest import period_of
@@ -89,15 +89,7 @@ def asked(run: Run, options: Options) -> tuple[Wish, list[str]]:
     PlanError
         With everything that is wrong with the options, the split's file and the plan's pins.
     """
-    problems: list[str] = []
-
-    def attempt(make: Any, *args: Any) -> Any:
-        try:
-            return make(*args)
-        except PlanError as error:
-            problems.extend(error.problems)
-            return None
-
+    attempt = Attempts()
     attempt(lambda: run.notes)  # the plan must fit the data
     name = options["metric"] or "bookings"
     which = attempt(_summed, run, name)
@@ -119,8 +111,7 @@ def asked(run: Run, options: Options) -> tuple[Wish, list[str]]:
         attempt(pots, who, pinned, target, layers)
     if isinstance(split, Shares):
         attempt(file_split, split, who, Path(options["split"]).name)
-    if problems:
-        raise PlanError(dict.fromkeys(problems))
+    attempt.done()
     named = options["split"] if isinstance(split, str) else Path(options["split"]).name
     return Wish(which, period, target, split, named, pinned, odds, layers), aside
 

@@ -156,10 +156,10 @@ def _cushion_line(facts: Facts, width: int) -> Iterator[str]:
         f"{facts['reps']} reps {show(facts['sum_of_reps'])} ({facts['cushion']:+.0%})",
     ]
     if facts["cushion_needed"] is not None:
-        said.append(
-            f"with {percent(facts['company_odds'])} the company may promise {show(facts['company_safe'])}: "
-            f"these quotas need a cushion of {facts['cushion_needed']:+.0%}"
-        )
+        least = facts["cushion_needed"]
+        needs = f"need a cushion of at least {least:.0%}" if least >= 0.005 else "need no cushion"
+        safe = f"with {percent(facts['company_odds'])} the company may promise {show(facts['company_safe'])}"
+        said.append(f"{safe}: these quotas {needs}")
     yield from packed(said, label="Together", indent=_LABEL, width=width)
 
 

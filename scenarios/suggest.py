@@ -21,7 +21,7 @@ from quotacast.scenarios.answer_views import picked
 from quotacast.scenarios.choose import check_by, select_metrics, select_scopes
 from quotacast.scenarios.inverse import inverse_funnel, wish
 from quotacast.scenarios.inverse_view import inverse_lines
-from quotacast.scenarios.pins import pins_of, wished
+from quotacast.scenarios.pins import Attempts, pins_of, wished
 from quotacast.scenarios.run import Run
 from quotacast.scenarios.trackrecord import trusted
 
@@ -67,15 +67,7 @@ def asked(run: Run, options: Options) -> tuple[Ask, list[str]]:
     PlanError
         With everything that is wrong with the options and the plan's pins.
     """
-    problems: list[str] = []
-
-    def attempt(make: Any, *args: Any) -> Any:
-        try:
-            return make(*args)
-        except PlanError as error:
-            problems.extend(error.problems)
-            return None
-
+    attempt = Attempts()
     attempt(_checked_options, options)
     attempt(lambda: run.notes)  # the plan must fit the data
     names = attempt(select_metrics, options["metric"] or (DEFAULT_METRIC,), run.able)
@@ -94,8 +86,7 @@ def asked(run: Run, options: Options) -> tuple[Ask, list[str]]:
         for name in names:
             pinned = pins.get((name, whole.label), Pinned())
             attempt(pots, listed(run.roster), pinned, pinned.target(COMPANY))
-    if problems:
-        raise PlanError(dict.fromkeys(problems))
+    attempt.done()
     rounding = run.plan.aim.rounding if options["rounding"] is None else options["rounding"]
     ask = Ask(names, scopes, whole, pieces, odds, rounding, pins, options["sum"], options["set"] or SET)
     return ask, aside

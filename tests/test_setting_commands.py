@@ -24,6 +24,7 @@ from quotacast.engine.quota import Scope
 from quotacast.engine.skills import some_rows
 from quotacast.engine.worlds import WorldSpec, draw_truth, make_world, write_world
 from quotacast.errors import PlanError
+from quotacast.models.people import TENURE_EDGES
 from quotacast.scenarios import run as running
 from quotacast.scenarios import trackrecord
 from quotacast.scenarios.plan import load_plan
@@ -242,7 +243,12 @@ def test_expected_places_go_along_with_the_simulated_means(home: Path) -> None:
     assert plain["south+1"] == pytest.approx(
         found[frozenset()]["south+1"]
     )  # nothing is known of a hire's skill
-    assert whole["south+1"] < 0.75 * found[frozenset({"territory", "skill"})]["south+1"]  # and the ramp costs
+    effect = np.exp(ready.funnel.posteriors["created"].effects["tenure"]).mean(axis=0)
+    tenure = np.arange(275)  # from 1 April to the end of the year, and nothing before
+    ramp = effect[np.searchsorted(TENURE_EDGES, tenure, side="right") - 1].sum() / 365
+    others = [effect[-1]] * (len(people.reps) - 1)  # all five have been there for two years
+    share = whole["south+1"] / found[frozenset({"territory", "skill"})]["south+1"]
+    assert share == pytest.approx(ramp / np.mean([ramp, *others]), rel=0.03)
 
 
 # -- what is refused ----------------------------------------------------------------------------------------

@@ -250,15 +250,18 @@ def set_facts(
         "cushion_needed": float(targets.sum()) / safe - 1.0 if safe > 0 else None,
         "company_odds": company_odds,
         "company_safe": safe,
-        "rep_odds_median": float(np.median(hits.mean(axis=1))),
-        "rep_odds_least": float(hits.mean(axis=1).min()),
-        "rep_odds_most": float(hits.mean(axis=1).max()),
+        **_rep_facts(hits.mean(axis=1)),
         **_share_facts(share, len(reps), company >= target),
         "average_attainment": float((values / targets[:, None]).mean()),
         "realisation": float(values.sum(axis=0).mean() / targets.sum()),
         "shortfall_company": float(np.maximum(target - company, 0.0).mean()),
     }
     return {**facts, **_pay_facts(reps, values, targets, kept.calendar, pay)}
+
+
+def _rep_facts(odds: Floats) -> dict[str, float]:
+    low, middle, high = (float(x) for x in (odds.min(), np.median(odds), odds.max()))
+    return {"rep_odds_least": low, "rep_odds_median": middle, "rep_odds_most": high}
 
 
 def _share_facts(share: Floats, reps: int, company: Any) -> dict[str, Any]:
