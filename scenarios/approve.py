@@ -180,7 +180,8 @@ def _changes(
             yield _change("quota", _quota_key(key), *((row or {}).get("target") for row in (old, new)))
     odds = [(key, (last.odds.get(key) or {}).get("p_attain"), row["p_attain"]) for key, row in now.items()]
     moved = [(key, *pair) for key, *pair in odds if None not in pair and abs(pair[1] - pair[0]) >= MOVED]
-    for key, was, p in sorted(moved, key=lambda one: -abs(one[2] - one[1])):  # the largest moves first
+    # the company's first, then the largest moves
+    for key, was, p in sorted(moved, key=lambda one: (one[0][1] != "company", -abs(one[2] - one[1]))):
         yield _change("odds", _quota_key(key), show(was, "probability"), show(p, "probability"))
     yield from _differences("plan", flat(last.document), flat(document))
     before = last.manifest["provenance"]

@@ -93,7 +93,7 @@ def _head(side: str, otherwise: str) -> str:
 
 def _columns(label: str, numbers: Sequence[str], last: str) -> str:
     text = f"{cut(label, _NAME):<{_NAME}}" + "".join(f"{number:>{_NUMBER}}" for number in numbers)
-    return f"{text}  {last:>21}".rstrip()
+    return f"{text}  {cut(last, 21):>21}".rstrip()
 
 
 def signed(value: Any, unit: str) -> str:
@@ -123,8 +123,9 @@ def _quota_lines(answer: Answer, rows: pd.DataFrame) -> Iterator[str]:
     for row in rows.to_dict("records"):
         scope = f"{scope_label(row['scope'], row['scope_id'])} " if scopes else ""
         unit = answer.summary["metric_units"].get(row["metric"], "score")
-        label = f"  {scope}{row['metric']}" + (f" {row['period']}" if periods else "")
-        label += "" if row["set"] == "base" else f" ({row['set']})"
+        more = f" {row['period']}" if periods else ""
+        more += "" if row["set"] == "base" else f" ({name(row['set'], 14)})"
+        label = f"  {cut(scope + row['metric'], _NAME - 2 - len(more))}{more}"
         numbers = [
             show(row["target"], unit),
             *(show(row[p], "probability") for p in ("p_against", "p_attain")),
@@ -175,5 +176,5 @@ def _signed(answer: Answer, version: Mapping[str, Any]) -> Iterator[str]:
     if any(version[key] != facts.get(key) for key in ("as_of", "data_fingerprint")):
         yield f"on what was known on {version['as_of']}; above it is on today's data and futures"
     for row in version["odds"]:
-        if row["set"] == "base" and row["metric"] == "bookings":
+        if (row["set"], row["metric"], row["period"]) == ("base", "bookings", facts.get("horizon")):
             yield f"{row['metric']} {row['period']}: odds then {show(row['p_attain'], 'probability')}"

@@ -13,7 +13,7 @@ from quotacast.engine.reports.words import money, percent
 from quotacast.scenarios.compare_view import points, signed
 from quotacast.scenarios.lines import packed
 
-_NAME = 22
+_NAME = 21
 
 
 def lever_words(table: pd.DataFrame, summary: Mapping[str, Any]) -> str:
@@ -93,7 +93,7 @@ def _below(answer: Answer, width: int) -> Iterator[str]:
 
 
 def _columns(lever: str, *cells: str) -> str:
-    widths = (13, 9, 17, 8, 6, 5)
+    widths = (13, 9, 17, 8, 6, 6)
     text = "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=False))
     return f"{cut(lever, _NAME):<{_NAME}}{text}".rstrip()
 
@@ -102,5 +102,5 @@ def _lever_line(row: Mapping[Any, Any], unit: str) -> str:
     reach = f"{row['from']:g} to {row['to']:g}"
     ends = " to ".join(signed(row[f"p50_part_{end}"], unit) for end in ("low", "high"))
     odds = (points(row["odds_part"]), points(row["odds_alone"]))
-    cost = money(row["cost"]) if row["cost"] == row["cost"] else money(None)
+    cost = money(row["cost"], digits=2) if row["cost"] == row["cost"] else money(None)
     return _columns(row["lever"], reach, signed(row["p50_part"], unit), ends, *odds, cost)

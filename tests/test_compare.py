@@ -128,6 +128,27 @@ def test_a_comparison_can_be_written(compared: Any, ending: str, tmp_path: Path)
     assert (tmp_path / f"compared{ending}").stat().st_size > 1000
 
 
+def test_quarters_add_up_to_the_year(ready: Run, compared: Any) -> None:
+    """Of a sum, means of differences add up over periods and over teams."""
+    options = {
+        "names": ("base", "people"),
+        "by": "quarter",
+        "metric": ("bookings",),
+        "scope": ("company", "team"),
+    }
+    found, _ = compare_answer(ready, options)
+    table = rows(found, metric="bookings", set="")
+    assert table["period"].nunique() == 4
+    year = rows(compared[0], scenario="people", metric="bookings", set="", scope="company")["diff"].iloc[0]
+    assert table[table["scope"] == "company"]["diff"].sum() == pytest.approx(year)
+    assert table[table["scope"] == "team"]["diff"].sum() == pytest.approx(year)
+    assert (
+        rows(found, metric="net")["diff"].iloc[0]
+        == rows(compared[0], scenario="people", metric="net")["diff"].iloc[0]
+    )
+    assert found.rows[found.rows["scope"] == "rep"].empty
+
+
 def test_everything_wrong_is_told_at_once(ready: Run) -> None:
     with pytest.raises(PlanError) as caught:
         compare_answer(ready, {"names": ("base", "other", "wrong", "peeple")})
