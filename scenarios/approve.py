@@ -19,7 +19,7 @@ from quotacast.engine.reports.files import as_csv
 from quotacast.engine.reports.units import plain, show
 from quotacast.errors import PlanError
 from quotacast.models.periods import Period
-from quotacast.scenarios import approved
+from quotacast.scenarios import approved, bridging
 from quotacast.scenarios.approved import Approved
 from quotacast.scenarios.lines import name as shortened
 from quotacast.scenarios.lines import packed
@@ -148,6 +148,7 @@ def _files(
         "quotas.json": _json(rows),
         "quotas.csv": as_csv(table).encode(),
         "forecast.csv": as_csv(future).encode(),
+        bridging.FILE: bridging.stored(bridging.totals(run, paths)),
         "plan.json": _json(approved.stored(document)),
         "changes.json": _json(changes),
     }

@@ -129,9 +129,17 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "revenue",
         "Forecast bookings, billings, recognised revenue, gross margin, backlog and deferred revenue.\n"
-        "Example: quotacast revenue demo/plan.toml --by quarter",
+        "Example: quotacast revenue demo/plan.toml --by quarter\n"
+        "         quotacast revenue demo/plan.toml --since last",
         "revenue:revenue_answer",
         "revenue:revenue_text",
+        (
+            Option(
+                "--since",
+                "Bridge from an approved version (or last): volume, win rate, price, timing, payment.",
+                metavar="NAME",
+            ),
+        ),
         picks=("metric", "by", "quantiles"),
     ),
     Command(

@@ -46,6 +46,10 @@ def revenue_answer(run: Run, options: Mapping[str, Any]) -> tuple[Answer, Sequen
     if problems:
         raise PlanError(problems)
     check_money(run.plan)
+    if options.get("since"):
+        from quotacast.scenarios.bridging import since_answer
+
+        return since_answer(run, options["since"])
     if "gross_margin" in metrics and (reason := run.able.reason("gross_margin")):
         raise PlanError(f"--metric gross_margin: cannot be answered: {reason}")
     ledger = ledger_of(run)
@@ -81,7 +85,11 @@ def _months(run: Run, kind: str) -> tuple[Period, ...]:
 
 
 def revenue_text(answer: Answer, options: Mapping[str, Any], width: int) -> str:
-    """Means by period; of revenue its quantiles and where it comes from."""
+    """Means by period; of revenue its quantiles and where it comes from; or the bridge."""
+    if answer.name == "bridge":
+        from quotacast.scenarios.bridging import bridge_text
+
+        return bridge_text(answer, options, width)
     return "\n".join(_lines(answer, width))
 
 

@@ -125,7 +125,8 @@ def bridge(
     both = after.merge(before, on=keys, suffixes=("", "_before"), sort=False)
     rows = [_booked(part) for _, part in both.groupby(keys[:2], sort=False)]
     if set(CASH) <= set(before.columns) & set(after.columns):
-        rows += [_received(part) for _, part in both.groupby(keys[:2], sort=False)]
+        paid = both.dropna(subset=[f"{name}{suffix}" for name in CASH for suffix in ("", "_before")])
+        rows += [_received(part) for _, part in paid.groupby(keys[:2], sort=False)]
     columns = [f.name for f in FIELDS]
     table = pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)
     left = sorted(set(after["period"]) - set(both["period"]))
