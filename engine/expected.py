@@ -259,7 +259,7 @@ def _open(
     segment = table["deal_segment"][mine]
     own = _own(table, table["parameter"][d], segment, table["deal_band"][mine])
     won, lost = _fates(table, r, lives, rates, *own)
-    if table["staged"]:
+    if table.get("staged"):  # leads have no stages
         day = np.arange(lives.band.shape[1])
         for k in np.flatnonzero(table["deal_stage"][mine] >= 0):
             hazards = [one[k] * rate[lives.band[k], day] for one, rate in zip(own, rates, strict=True)]
