@@ -309,6 +309,7 @@ def fit(
     seed: int = 1,
     fall_back: bool = True,
     told: Told | None = None,
+    threads: int = 2,
 ) -> Funnel:
     """Fit every model of a prepared history.
 
@@ -322,9 +323,12 @@ def fit(
         Fit a model by NUTS where the importance check of the Laplace approximation fails.
     told : callable, optional
         Called with a model's name and the share of the work that is done.
+    threads : int
+        Models fitted by Laplace at the same time. Where other processes keep the cores busy one is best:
+        threads wait for each other's interpreter lock.
     """
     declared = prepared.declared()
-    found = dict(_FITTERS[method](declared, draws, seed, told or _nobody))
+    found = dict(_FITTERS[method](declared, draws, seed, told or _nobody, threads))
     sure: dict[str, Posterior] = {}
     for name, result in found.items():
         failed = isinstance(result, FitError) or float(result.diagnostics.get("khat", 0.0)) > KHAT_LIMIT
@@ -349,7 +353,7 @@ def _nuts_one(declared: Declared, name: str, draws: int, seed: int) -> Posterior
 
 
 def _nuts(
-    declared: Declared, draws: int, seed: int, told: Told
+    declared: Declared, draws: int, seed: int, told: Told, threads: int
 ) -> Iterator[tuple[str, Posterior | FitError]]:
     for k, name in enumerate(declared):
         told(name, k / len(declared))
@@ -358,12 +362,12 @@ def _nuts(
 
 
 def _laplace(
-    declared: Declared, draws: int, seed: int, told: Told
+    declared: Declared, draws: int, seed: int, told: Told, threads: int
 ) -> Iterator[tuple[str, Posterior | FitError]]:
     from quotacast.models.laplace import fit_laplace
 
-    # two cores: the longest models go first, and BLAS keeps to one thread
-    with ThreadPoolExecutor(2) as pool:
+    # the longest models go first, and BLAS keeps to one thread
+    with ThreadPoolExecutor(threads) as pool:
         waiting = {
             name: pool.submit(
                 fit_laplace, *declared[name], draws=draws, seed=seed + list(declared).index(name)
@@ -377,7 +381,7 @@ def _laplace(
     told("all", 1.0)
 
 
-Fitter = Callable[[Declared, int, int, Told], Iterator[tuple[str, Posterior | FitError]]]
+Fitter = Callable[[Declared, int, int, Told, int], Iterator[tuple[str, Posterior | FitError]]]
 _FITTERS: Mapping[Method, Fitter] = {
     "nuts": _nuts,
     "laplace": _laplace,

@@ -123,13 +123,13 @@ class OriginRecord:
     fit: pd.DataFrame
 
 
-def draft_origin(history: History, origin: date, settings: Settings) -> Draft:
-    """Forecast from an origin with what was known then."""
+def draft_origin(history: History, origin: date, settings: Settings, threads: int = 2) -> Draft:
+    """Forecast from an origin with what was known then; ``threads`` as in `funnel.fit`."""
     from threadpoolctl import threadpool_limits
 
     snapshot = history.as_of(origin, strict=True)
     periods = spans(origin, settings.calendar, history.as_of_date)
-    funnel = _fit(snapshot, settings)
+    funnel = _fit(snapshot, settings, threads)
     paths = _paths(funnel, snapshot, tuple(periods.values()), settings)
     wanted = targets(scopes(snapshot), periods)
     plain = [target for _, target in wanted]
@@ -214,12 +214,13 @@ def finish_origin(draft: Draft, past: pd.DataFrame, settings: Settings) -> Origi
     )
 
 
-def _fit(snapshot: History, settings: Settings) -> Funnel:
+def _fit(snapshot: History, settings: Settings, threads: int) -> Funnel:
     return fit(
         replace(prepare(snapshot, settings.calendar), payments=None),  # sales are scored, not receipts
         method=settings.method,
         draws=FIT_DRAWS,
         seed=settings.seed,
+        threads=threads,
     )
 
 

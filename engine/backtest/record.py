@@ -153,7 +153,7 @@ def _receive(history: History, settings: Settings) -> None:
 
 
 def _draft(origin: date) -> Draft:
-    return draft_origin(_given["history"], origin, _given["settings"])
+    return draft_origin(_given["history"], origin, _given["settings"], threads=1)
 
 
 def _together(records: Sequence[OriginRecord], asked: int) -> Record:
