@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 GROUPS = {
     "Start": ("example", "import", "check"),
     "Answer": ("plan", "forecast", "quotas", "pipeline", "performers", "revenue", "cash", "capacity"),
-    "Decide": ("suggest",),
+    "Decide": ("suggest", "reconcile", "compare", "approve"),
     "Trust": ("backtest", "report", "fit"),
 }
 
@@ -349,20 +349,27 @@ for _row in COMMANDS:
 @SOURCE
 @_options(RUN_OPTIONS)
 @click.option(
-    "--out", type=click.Path(path_type=Path), default="report.html", help="Page to write. [report.html]"
+    "--for", "audience", metavar="WHOM", help="leadership, ops or rep:ID; without it, the whole page."
 )
-def report(source: Path | None, **options: Any) -> None:
-    """Write the page: forecast, odds and data quality in one file that opens offline.
+@click.option("--out", type=click.Path(path_type=Path), help="Page to write. [report.html, report-WHOM.html]")
+def report(source: Path | None, audience: str | None, **options: Any) -> None:
+    """Write a page that opens offline and prints: of everything, or for those who asked.
 
     \b
     Example: quotacast report demo/plan.toml --out board.html
+             quotacast report demo/plan.toml --for leadership
+             quotacast report demo/plan.toml --for rep:r12
     """
     from quotacast.engine.reports.files import save
     from quotacast.scenarios.overview import overview
+    from quotacast.scenarios.pages import asked, audience_page, file_name
 
+    if audience is not None:
+        asked(audience)  # a typing error is told before anything is read
+    options["out"] = options["out"] or Path(file_name(audience))
     with _run(source, options, (".html",)) as run:
-        found = overview(run)
-    save(found.page, options["out"])
+        made = overview(run).page if audience is None else audience_page(run, audience)
+    save(made, options["out"])
     click.echo(f"Page     {options['out']}")
 
 

@@ -25,6 +25,7 @@ from quotacast.models.conversion import hazard_declaration
 from quotacast.models.counts import activity_declaration, creation_declaration
 from quotacast.models.invoices import FAR, payment_declaration
 from quotacast.models.laplace import fit_laplace
+from quotacast.models.stages import moved_declaration, odds_declaration
 from quotacast.models.terms import (
     OVERDISPERSION_SCALE,
     RESIDUAL_SCALE,
@@ -203,6 +204,25 @@ def value_design(rng: np.random.Generator) -> tuple[Declaration, Floats, dict[st
     return declared, rng.integers(1, 7, segment.size).astype(float), _int32(codes)
 
 
+def stage_design(name: str, stages: int = 4, bands: int = 6) -> Design:
+    """Every cell of stage x age in it x age of the deal that can be, and for moves every month."""
+
+    def design(rng: np.random.Generator) -> tuple[Declaration, Floats, dict[str, Codes]]:
+        months = MONTHS if name == "moved" else 1
+        stage, inside, age, month = (a.ravel() for a in np.indices((stages, bands, len(AGES), months)))
+        some = (inside <= age) & (rng.random(age.size) < 0.8)  # not in a stage for longer than there
+        codes = {"stage": stage, "stage_age": stage * bands + inside, "age": age, "month": month}
+        codes = {axis: code[some] for axis, code in codes.items()}
+        if months == 1:
+            del codes["month"]
+            declared = odds_declaration(name, (stages, bands), AGES)
+            return declared, rng.gamma(1.0, 4.0, int(some.sum())) + 0.01, _int32(codes)
+        declared = moved_declaration((stages, bands), AGES, months)
+        return declared, rng.gamma(1.0, 40.0, int(some.sum())) + 0.5, _int32(codes)
+
+    return design
+
+
 def _int32(codes: Mapping[str, np.ndarray]) -> dict[str, Codes]:
     return {name: np.asarray(code, dtype=np.int32) for name, code in codes.items()}
 
@@ -215,6 +235,8 @@ DESIGNS: Mapping[str, Design] = {
     "leads": leads_design,
     "activity": activity_design,
     "paid": payment_design,
+    "won_in_stage": stage_design("won_in_stage"),
+    "moved": stage_design("moved"),
 }
 #: Designs that there were from the beginning: their seeds interleave. Later ones count by themselves.
 FIRST_DESIGNS = 4
@@ -299,7 +321,8 @@ def _next(
 ) -> Floats:
     names = {t.name for t in declaration.terms}
     n = effects["level"].shape[0]
-    out = effects["level"][:, 0] + effects["customer" if "customer" in names else "rep"][:, 0]
+    who = next((name for name in ("customer", "rep") if name in names), None)
+    out = effects["level"][:, 0] + (0.0 if who is None else effects[who][:, 0])
     if "shock" in names:
         rho, sd = hyper["shock_rho"], hyper["shock_sd"]
         out = out + rho * effects["shock"][:, -1] + sd * np.sqrt(1 - rho**2) * rng.standard_normal(n)

@@ -43,7 +43,7 @@ class Answer:
     provenance : mapping
         Data fingerprint, as-of date, currency, seed, draws, versions, model diagnostics.
     chart : str
-        The natural picture: ``fan``, ``odds``, ``bars``, ``reliability``, ``table``.
+        The natural picture: a name of ``engine.reports.charts.CHARTS``, such as ``fan``, or ``table``.
     """
 
     name: str

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any
 
 import pandas as pd
 
 from quotacast.engine.answer import Answer
-from quotacast.engine.answers.attainability import attainability, quota_words
+from quotacast.engine.answers.attainability import quota_words
 from quotacast.engine.answers.forecast import forecast
 from quotacast.engine.answers.quality import data_quality
 from quotacast.engine.metrics import answerable
 from quotacast.engine.reports.page import Section, page
 from quotacast.engine.reports.words import money
-from quotacast.models.periods import Calendar, Period
+from quotacast.models.periods import Calendar
+from quotacast.scenarios.case import Case
+from quotacast.scenarios.pages import MORE, told
 from quotacast.scenarios.run import Run
-from quotacast.scenarios.screen import HEADLINE, main_period, main_quotas, screen
-from quotacast.scenarios.trackrecord import judged, reliability_answer, stored_record
+from quotacast.scenarios.screen import COMPANY, HEADLINE, main_period, main_quotas, screen
+from quotacast.scenarios.trackrecord import reliability_answer
 
 
 @dataclass(frozen=True)
@@ -45,39 +46,29 @@ class Overview:
 
 def overview(run: Run) -> Overview:
     """Answer the plan's questions on one set of simulated futures."""
-    quotas, skipped = run.quotas()
-    horizon = run.plan.horizon_period
-    months = run.periods("month")
-    wanted = [*months, horizon, *(run.plan.calendar.parse(q.period) for q in quotas)]
-    paths = run.paths(wanted)
-    provenance = run.provenance()
-    record = stored_record(run)
-    odds = judged(attainability(paths, quotas, run.plan.calendar, provenance), record, run.force)
+    case = Case(run)
+    paths, odds, horizon = case.paths, case.odds, run.plan.horizon_period
     scopes = [s for s in paths.scopes() if s.kind != "rep"]
-    outlook = forecast(paths, answerable(paths.able), scopes, [*months, horizon], provenance)
-    quality = data_quality(run.history, provenance)
-    lines = tuple(screen(run, paths, odds, quotas, skipped, record))
-    return Overview(odds, outlook, quality, lines, _page(run, odds, outlook, quality, months, record))
+    spans = [*case.months, horizon]
+    outlook = forecast(paths, answerable(paths.able), scopes, spans, run.provenance())
+    quality = data_quality(run.history, run.provenance())
+    lines = tuple(screen(run, paths, odds, *case.stated, case.record))
+    return Overview(odds, outlook, quality, lines, _page(case, outlook, quality))
 
 
-def _page(
-    run: Run,
-    odds: Answer,
-    outlook: Answer,
-    quality: Answer,
-    months: Sequence[Period],
-    record: Answer | None,
-) -> str:
+def _page(case: Case, outlook: Answer, quality: Answer) -> str:
+    run, odds, record = case.run, case.odds, case.record
     plan = run.plan
-    labels = {p.label for p in months}
+    labels = {p.label for p in case.months}
     monthly = _only(outlook, lambda t: (t["metric"] == HEADLINE) & t["period"].isin(labels))
     main = _main_rows(odds, plan.calendar, plan.horizon)
-    monthly = replace(monthly, summary={**monthly.summary, "actuals": _past(run), "targets": []})
+    monthly = replace(monthly, summary={**monthly.summary, "actuals": case.past(COMPANY), "targets": []})
     if not (main.rows["scope"] == "company").any():
         monthly = _without_target(monthly, outlook, plan.horizon)
     sections = [Section(monthly, f"{HEADLINE.capitalize()} by month", "fan")]
     if len(main.rows):
         sections.append(Section(_reworded(main), _heading(main.rows, odds.rows), "odds"))
+    sections += told(case, MORE)
     sections += _other_quotas(odds, main)
     whole = _only(outlook, lambda t: t["period"] == plan.horizon_period.label)
     sections.append(Section(whole, f"All metrics in {plan.horizon_period.label}", None))
@@ -145,16 +136,3 @@ def _without_target(monthly: Answer, outlook: Answer, horizon: str) -> Answer:
 
 def _only(answer: Answer, keep: Callable[[pd.DataFrame], Any]) -> Answer:
     return replace(answer, rows=answer.rows[keep(answer.rows)])
-
-
-def _past(run: Run) -> list[dict[str, Any]]:
-    """Bookings of the company in the twelve months before the forecast, for the picture."""
-    deals = run.history.opportunities
-    won = deals[deals["status"] == "won"]
-    day = run.history.as_of_date
-    known = run.plan.calendar.periods("month", day - timedelta(days=400), day)
-    return [
-        {"period": month.label, "value": float(won.loc[inside, "amount"].sum())}
-        for month in [p for p in known if p.last <= day][-12:]
-        for inside in [won["closed_on"].between(pd.Timestamp(month.first), pd.Timestamp(month.last))]
-    ]

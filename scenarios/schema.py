@@ -11,15 +11,13 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BeforeValidator,
     Field,
-    Strict,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from quotacast.engine.drivers import BACKFILL_DAYS, KEEP_ODDS
+from quotacast.engine.drivers import BACKFILL_DAYS, KEEP_ODDS, RAMP
 from quotacast.engine.quota import ACTIVITY, check_target
 from quotacast.errors import PlanError
 from quotacast.models.periods import Calendar
@@ -38,6 +36,7 @@ from quotacast.scenarios.schema_types import (
     MetricText,
     Money,
     Month,
+    PartOf1,
     PeriodText,
     Probability,
     ScopeText,
@@ -49,7 +48,7 @@ from quotacast.scenarios.schema_types import (
     Wanted,
     What,
 )
-from quotacast.scenarios.values import probability, share_of
+from quotacast.scenarios.values import share_of
 
 
 class DataTable(Table):
@@ -146,13 +145,7 @@ class AbsenceTable(Table):
     rep: Text = Field(description="Id of the rep.")
     first: Day | None = Field(None, alias="from", description="First day; without it, at once.")
     last: Day | None = Field(None, alias="until", description="Last day; without it, for good (part-time).")
-    share: Annotated[
-        float,
-        BeforeValidator(probability),
-        Strict(),
-        Field(gt=0, le=1, allow_inf_nan=False),
-        Wanted('a number above 0 and at most 1, or "40%"'),
-    ] = Field(1.0, description="Part of the rep's working time that is missing.")
+    share: PartOf1 = Field(1.0, description="Part of the rep's working time that is missing.")
 
     @model_validator(mode="after")
     def _possible(self) -> AbsenceTable:
@@ -190,6 +183,7 @@ class ChangeTable(Table):
         False,
         description="Whether a change of activity causes new business; else both answers are given.",
     )
+    cost: Money | None = Field(None, description="What the change costs once; `compare` takes it off.")
 
     @field_validator("to", mode="before")
     @classmethod
@@ -210,6 +204,10 @@ class ChangeTable(Table):
             problems.append(f"to = {self.to:g} came for {self.what}, wanted {wanted}")
         if self.causal and not self.what.startswith(ACTIVITY):
             problems.append(f"causal came for {self.what}: only changes of activity may be associations")
+        if self.what == RAMP and self.to is not None:
+            problems.append(
+                "to came for ramp: give `times`, such as 0.8 for a ramp that takes 80 % of the time"
+            )
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -217,6 +215,48 @@ class ChangeTable(Table):
 
 #: Values that a rate can be set to: above the first, at most the second.
 _RANGES = {"close_rate": (0.0, 1.0), "margin": (-1e15, 1.0)}
+
+
+class MoveTable(Table):
+    """``[[move]]``: a segment that goes from a rep or a team to another."""
+
+    segment: Text = Field(description="Segment whose new business moves.")
+    giver: ScopeText = Field(alias="from", description="Rep or team that gives it away.")
+    taker: ScopeText = Field(alias="to", description="Rep or team that gets it; a team in equal parts.")
+    first: Day = Field(alias="on", description="First day: deals created before stay with their owner.")
+    last: Day | None = Field(None, alias="until", description="Last day; without it, for good.")
+    share: PartOf1 = Field(1.0, description="Part of the segment that moves.")
+    cost: Money | None = Field(None, description="What the move costs once; `compare` takes it off.")
+
+    @model_validator(mode="after")
+    def _possible(self) -> MoveTable:
+        problems = []
+        if "company" in (self.giver, self.taker):
+            problems.append("company came, wanted rep:<id> or team:<name> for both `from` and `to`")
+        if self.giver == self.taker:
+            problems.append(f"from and to are both {self.giver}, wanted two different ones")
+        if self.last is not None and self.first > self.last:
+            problems.append(f"on {self.first} is after until {self.last}: swap them")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+class ShiftTable(Table):
+    """``[[shift]]``: creations that come in another period than by their season; none are won or lost."""
+
+    giver: PeriodText = Field(alias="from", description="Period that creates less.")
+    taker: PeriodText = Field(alias="to", description="Period that creates as much more.")
+    share: PartOf1 = Field(description="Part of the first period's creations that moves.")
+    scope: ScopeText = Field("company", description="Whose creations move.")
+
+    @model_validator(mode="after")
+    def _possible(self) -> ShiftTable:
+        if self.giver == self.taker:
+            raise ValueError(f"from and to are both {self.giver}, wanted two different periods")
+        if self.share == 1.0:
+            raise ValueError("share is 1, wanted less: some creations must be left to count from")
+        return self
 
 
 class LeverTable(Table):
@@ -232,6 +272,7 @@ class LeverTable(Table):
     )
     cost: Money = Field(0.0, description="Cost of going all the way, in proportion in between.")
     causal: Switch = Field(False, description="Whether the plan takes the association to be an effect.")
+    on: Day | None = Field(None, description="First day on which it can be moved; without it, at once.")
 
     @model_validator(mode="after")
     def _possible(self) -> LeverTable:
@@ -264,6 +305,8 @@ class PlanTable(Table):
     absence: tuple[AbsenceTable, ...] = Field((), description="Reps who are away or work part-time.")
     people: PeopleTable = Field(PeopleTable.model_validate({}), description="What happens when reps leave.")
     change: tuple[ChangeTable, ...] = Field((), description="Rates that change for a scope and a time.")
+    move: tuple[MoveTable, ...] = Field((), description="Segments that go from one rep or team to another.")
+    shift: tuple[ShiftTable, ...] = Field((), description="Creations that come in another period.")
     lever: tuple[LeverTable, ...] = Field((), description="What may be moved to close a gap.")
     costs: CostsTable | None = Field(None, description="Selling costs.")
     terms: TermsTable | None = Field(None, description="How deals become invoices and revenue.")

@@ -109,6 +109,13 @@ Probability = Annotated[
     Field(ge=0, le=1, allow_inf_nan=False),
     Wanted('a number from 0 to 1, or "70%"'),
 ]
+PartOf1 = Annotated[
+    float,
+    BeforeValidator(probability),
+    Strict(),
+    Field(gt=0, le=1, allow_inf_nan=False),
+    Wanted('a number above 0 and at most 1, or "40%"'),
+]
 Above0 = Annotated[Float, Field(gt=0, le=1e15), Wanted("a number greater than 0")]
 Money = Annotated[Float, Field(ge=0, le=1e15), Wanted("an amount of 0 or more")]
 Balance = Annotated[Float, Field(ge=-1e15, le=1e15), Wanted("an amount, negative if overdrawn")]

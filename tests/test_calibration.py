@@ -172,6 +172,19 @@ def test_stored_results_keep_the_promise() -> None:
     assert sum(r["quarters"] for r in stored["misspecified"] if r["disturbance"] != "none") / 4 >= 200
 
 
+@pytest.mark.parametrize("name", ["won_in_stage", "moved"])
+def test_models_of_stages_are_simulated_and_ranked(load: Load, name: str) -> None:
+    """Small version of the study: a few simulations of every kind of quantity, and their k-hat."""
+    sbc = load("calibration_sbc")
+    small = sbc.stage_design(name, 2, 3)
+    for seed in range(3):
+        ranks, khat = sbc.one(small, seed, lambda d, c, s: fit_laplace(d, c, draws=200, seed=s))
+        assert {"level", "stage", "stage_age", "age", "stage_sd", "total", "next"} <= set(ranks)
+        assert all(0 <= r <= sbc.RANKS for r in ranks.values())
+        assert ("shock" in ranks) == (name == "moved")
+        assert khat < 0.7
+
+
 def test_ranks_of_payments_are_uniform_in_small(load: Load) -> None:
     """Twelve simulations, all quantities pooled; two hundred of each are in the results."""
     sbc = load("calibration_sbc")

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from quotacast.engine.answer import Answer
-from quotacast.engine.reports import bars, fan, odds, reliability
+from quotacast.engine.reports import (
+    bars,
+    cash,
+    curve,
+    difference,
+    fan,
+    frontier,
+    odds,
+    reliability,
+    waterfall,
+)
 from quotacast.errors import QuotacastError
 
 Chart = Callable[[Answer, float], str | None]
@@ -15,6 +25,11 @@ CHARTS: Mapping[str, Chart] = {
     "odds": odds.draw,
     "bars": bars.draw,
     "reliability": reliability.draw,
+    "curve": curve.draw,
+    "waterfall": waterfall.draw,
+    "difference": difference.draw,
+    "frontier": frontier.draw,
+    "cash": cash.draw,
     "table": lambda answer, width: None,
 }
 WIDE, NARROW = 960, 350  # a desk and a phone: a picture that only shrinks cannot be read

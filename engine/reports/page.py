@@ -1,11 +1,15 @@
-"""One self-contained page of several answers: opens offline, prints, runs no script."""
+"""One self-contained page of several answers: opens offline, prints, runs no script.
+
+:func:`page` is for reading at a desk: everything, one below the other. :func:`sheet` is for print: an A4 page
+or two, in two columns, with the numbers that were chosen for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -21,12 +25,36 @@ PAGE_ROWS = 400  # rows of one table on the page; files hold them all
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: an answer under a heading, with a picture and a remark where wanted."""
+    """A part of the page: an answer under a heading, with a picture and a remark where wanted.
 
-    answer: Answer
+    Attributes
+    ----------
+    answer : Answer or None
+        None where the lines say it all.
+    heading : str
+    chart : str, optional
+        A name of ``charts.CHARTS``.
+    note : str, optional
+        Small, below the picture.
+    lines : tuple of str, optional
+        Paragraphs in place of the answer's words; empty ones are left out.
+    numbers : {"folded", "shown", "none"}
+        Whether the answer's table is there, and whether it can be folded.
+    wide : bool
+        On a sheet, across both columns.
+    """
+
+    answer: Answer | None
     heading: str
     chart: str | None = None
     note: str | None = None
+    lines: tuple[str, ...] | None = None
+    numbers: Literal["folded", "shown", "none"] = "folded"
+    wide: bool = False
+
+
+def _answers(sections: Sequence[Section]) -> list[Answer]:
+    return [s.answer for s in sections if s.answer is not None]
 
 
 def _company(answer: Answer) -> tuple[pd.Series[Any], dict[str, str]] | None:
@@ -50,10 +78,10 @@ def headline(sections: Sequence[Section]) -> str | None:
     The first answer with ``summary["headline"]``, else the first with odds for the company; None where
     there is neither.
     """
-    said = [s.answer.summary["headline"] for s in sections if s.answer.summary.get("headline")]
+    said = [a.summary["headline"] for a in _answers(sections) if a.summary.get("headline")]
     if said:
         return str(said[0])
-    for found in filter(None, (_company(s.answer) for s in sections)):
+    for found in filter(None, map(_company, _answers(sections))):
         row, units = found
         odds = odds_words(float(row["p_attain"]))
         about = [str(row[c]).replace("_", " ") for c in ("metric",) if c in row.index]
@@ -66,7 +94,7 @@ def headline(sections: Sequence[Section]) -> str | None:
 
 def facts(sections: Sequence[Section]) -> list[tuple[str, str]]:
     """A few (label, value) for the top of the page, from the first answer with odds for the company."""
-    found = next(filter(None, (_company(s.answer) for s in sections)), None)
+    found = next(filter(None, map(_company, _answers(sections))), None)
     if found is None:
         return []
     row, units = found
@@ -97,13 +125,18 @@ def _table(answer: Answer) -> dict[str, Any]:
 
 
 def _section(section: Section) -> dict[str, Any]:
-    drawn = pictures(section.answer, section.chart)
+    answer = section.answer
+    lines = section.lines
+    if lines is None:
+        lines = () if answer is None else (answer.words,)
     return {
         "heading": clean(section.heading),
-        "words": clean(section.answer.words),
+        "lines": [clean(line) for line in lines if line],
         "note": clean(section.note) if section.note else None,
-        "pictures": drawn,
-        "table": _table(section.answer),
+        "pictures": None if answer is None else pictures(answer, section.chart),
+        "table": None if answer is None or section.numbers == "none" else _table(answer),
+        "folded": section.numbers == "folded",
+        "wide": section.wide,
     }
 
 
@@ -131,6 +164,51 @@ def page(title: str, sections: Sequence[Section], provenance: Mapping[str, Any])
     QuotacastError
         If a section names a chart that does not exist.
     """
+    said = headline(sections)
+    return _rendered(
+        "page.html",
+        title=clean(title),
+        headline=clean(said) if said else None,
+        facts=facts(sections),
+        sections=[_section(s) for s in sections],
+        provenance=flatten(provenance),
+    )
+
+
+def sheet(
+    title: str,
+    headline: str,
+    facts: Sequence[tuple[str, str]],
+    sections: Sequence[Section],
+    provenance: Mapping[str, Any],
+    small_print: str,
+) -> str:
+    """The sections as a sheet to be printed on A4, in two columns; otherwise as :func:`page`.
+
+    Parameters
+    ----------
+    title, headline : str
+    facts : sequence of (label, value)
+        Figures for the top.
+    sections : sequence of Section
+        They flow down the first column, then the second; wide ones across both.
+    provenance : mapping
+        Folded at the foot, and not printed.
+    small_print : str
+        Printed at the foot.
+    """
+    return _rendered(
+        "sheet.html",
+        title=clean(title),
+        headline=clean(headline),
+        facts=[(clean(label), clean(value)) for label, value in facts],
+        sections=[_section(s) for s in sections],
+        provenance=flatten(provenance),
+        small_print=clean(small_print),
+    )
+
+
+def _rendered(template: str, **told: Any) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -142,11 +220,4 @@ def page(title: str, sections: Sequence[Section], provenance: Mapping[str, Any])
         lstrip_blocks=True,
     )
     env.filters["svg"] = Markup  # drawings come from svg.Board, which has escaped every text in them
-    said = headline(sections)
-    return env.get_template("page.html").render(
-        title=clean(title),
-        headline=clean(said) if said else None,
-        facts=facts(sections),
-        sections=[_section(s) for s in sections],
-        provenance=flatten(provenance),
-    )
+    return env.get_template(template).render(**told)
