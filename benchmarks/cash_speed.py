@@ -6,6 +6,9 @@ simulated day by day in 10,000 futures, every deal is invoiced and paid, every o
 present age, and the answer of `cash` is made: thirteen weeks, 24 months, odds, credit line and drivers. The
 target is 3 seconds and 1.5 GB on two cores.
 
+What the simulation of activities, leads and deals takes (the same as for every other daily answer) and
+what the clocks take is told apart.
+
 The comparison is the slow ledger of the tests (plain Python, deal by deal) on a few of the same futures.
 """
 

@@ -88,12 +88,13 @@ class SlowLedger:
         """Every deal signed in a future, renewals among them."""
         ledger, found = self.ledger, []
         lengths, share = ledger.term_lengths
+        margins = self.dense.get("margin_cents", np.zeros_like(self.dense["won"]))
         for r, rep in enumerate(ledger.reps):
             for c, kind in enumerate(("open", "new")):
                 for t in range(ledger.days.days):
                     count = int(self.dense["won"][d, r, t, c])
                     cents = int(self.dense["won_cents"][d, r, t, c])
-                    margin = int(self.dense["margin_cents"][d, r, t, c])
+                    margin = int(margins[d, r, t, c])
                     if not count or not cents:
                         continue
                     row = int(key(ledger.seed, f"deal {kind}", rep))

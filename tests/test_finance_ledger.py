@@ -449,3 +449,26 @@ def test_invoices_of_which_nobody_knows_whether_they_are_paid(make_history: Make
     np.testing.assert_array_equal(
         found[:, 5] + found[:, 0] + found[:, 4], found[:, 1] + found[:, 2] + found[:, 3]
     )
+
+
+def test_tax_and_sales_of_the_past_are_settled(make_history: Make, oracle: ModuleType) -> None:
+    """Tax of invoices sent before the as-of date leaves on its day; months begun count what is known."""
+    account = Account(vat=0.25, vat_days=42, variable=(Variable("x", 0.2, "receipts", 45),))
+    ledger, _ = make_ledger(make_history, Terms(), account, 12, 12)
+    slow, bills = oracle.SlowLedger(ledger, {}), ledger.history.invoices
+    wanted = np.zeros(DAYS, dtype=np.int64)
+    for issued, amount in zip(bills["issued_on"], bills["amount"], strict=True):
+        day = slow.number(slow.vat_day(issued.date()))
+        if day >= 0:
+            gross = round(100 * amount)
+            wanted[day] -= gross - round(gross / 1.25)
+    assert wanted.min() < -1000
+    np.testing.assert_array_equal(ledger.paid.fixed[LINES.index("vat")], wanted)
+    index = {m.label: i for i, m in enumerate(ledger.months)}
+    for base, column, share in ((1, "issued_on", 0.8), (2, "paid_on", 1.0)):
+        known = bills.dropna(subset=[column])
+        month = known[column].dt.strftime("%Y-%m")
+        for label, amount in known.groupby(month)["amount"].sum().items():
+            if label in index:
+                assert ledger.paid.known[base, index[label]] == pytest.approx(100 * share * amount, abs=30)
+    assert list(index)[:3] == ["2026-08", "2026-09", "2026-10"]
