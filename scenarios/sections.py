@@ -41,6 +41,7 @@ def target(case: Case) -> Section | None:
     values = case.values(COMPANY, goal)
     low, half, high = middle(values.total)
     span = f"8 in 10 futures bring {money_range([low, high])}"
+    lines: tuple[str, ...]
     if goal is None:
         lines = (f"No target is stated for the company. {span}; the middle is {money(half)}.", _parts(case))
         return Section(None, "What is to be expected", lines=lines)
@@ -125,12 +126,12 @@ def _plainly(found: Answer) -> Answer:
     known = found.summary["metric_units"]
     rows = [
         (
-            ON_THE_WAY.get(row.metric, row.metric),
-            show(row.expected, known[row.metric]),
-            show(row.reaching, known[row.metric]),
-            "–" if pd.isna(row.change) else f"{row.change:+.0%}",
+            ON_THE_WAY.get(row["metric"], row["metric"]),
+            show(row["expected"], known[row["metric"]]),
+            show(row["reaching"], known[row["metric"]]),
+            "–" if pd.isna(row["change"]) else f"{row['change']:+.0%}",
         )
-        for row in found.rows.itertuples()
+        for row in found.rows.to_dict("records")
     ]
     names = ("on average", "all futures", "reaching it", "difference")
     return replace(found, rows=pd.DataFrame(rows, columns=list(names)), fields=text_fields(names))
@@ -152,12 +153,12 @@ def teams(case: Case) -> Section | None:
         rows = pd.concat([rows.head(MOST_TEAMS // 2), rows.tail(MOST_TEAMS // 2)])
     table = [
         (
-            str(row.scope_id),
-            money(row.target),
-            money(row.p50),
-            "withheld" if pd.isna(row.p_attain) else chance_words(float(row.p_attain)),
+            str(row["scope_id"]),
+            money(row["target"]),
+            money(row["p50"]),
+            "withheld" if pd.isna(row["p_attain"]) else chance_words(float(row["p_attain"])),
         )
-        for row in rows.itertuples()
+        for row in rows.to_dict("records")
     ]
     names = ("team", "quota", "middle", "odds")
     answer = replace(case.odds, rows=pd.DataFrame(table, columns=list(names)), fields=text_fields(names))

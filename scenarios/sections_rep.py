@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any
@@ -37,7 +38,7 @@ MOST_QUOTAS, MOST_DEALS, MOST_KINDS = 12, 10, 7
 PAST_WEEKS = 13
 
 
-def _table(answer: Answer, names: tuple[str, ...], rows: list[tuple[str, ...]], texts: int = 1) -> Answer:
+def _table(answer: Answer, names: tuple[str, ...], rows: Sequence[tuple[str, ...]], texts: int = 1) -> Answer:
     """An answer with a table of texts in place of its own."""
     return replace(answer, rows=pd.DataFrame(rows, columns=list(names)), fields=text_fields(names, texts))
 
@@ -57,12 +58,12 @@ def quotas(case: Case) -> Section | None:
     known = case.odds.summary["metric_units"]
     table = [
         (
-            f"{str(row.metric).replace('_', ' ')}, {row.period}",
-            show(row.target, known[row.metric]),
-            show(row.p50, known[row.metric]),
+            f"{row['metric']}, {row['period']}".replace("_", " "),
+            show(row["target"], known[row["metric"]]),
+            show(row["p50"], known[row["metric"]]),
             _chance(row),
         )
-        for row in rows.head(MOST_QUOTAS).itertuples()
+        for row in rows.head(MOST_QUOTAS).to_dict("records")
     ]
     left = len(rows) - MOST_QUOTAS
     note = f"{left} more: quotacast quotas --scope {case.scope}." if left > 0 else None
@@ -72,9 +73,9 @@ def quotas(case: Case) -> Section | None:
 
 
 def _chance(row: Any) -> str:
-    if row.p_defined < 0.5:
+    if row["p_defined"] < 0.5:
         return "not meaningful"
-    return "withheld" if pd.isna(row.p_attain) else chance_words(float(row.p_attain))
+    return "withheld" if pd.isna(row["p_attain"]) else chance_words(float(row["p_attain"]))
 
 
 def _likely(case: Case, goal: Quota | None) -> str:
@@ -103,12 +104,12 @@ def weekly(case: Case) -> Section | None:
     past, known = _past_weeks(case), found.summary["metric_units"]
     table = [
         (
-            label_of(row.metric),
-            show(past.get(row.metric), known[row.metric]),
-            show(row.weekly, known[row.metric]),
-            show(row.weekly_reaching, known[row.metric]),
+            label_of(row["metric"]),
+            show(past.get(row["metric"]), known[row["metric"]]),
+            show(row["weekly"], known[row["metric"]]),
+            show(row["weekly_reaching"], known[row["metric"]]),
         )
-        for row in found.rows.itertuples()
+        for row in found.rows.to_dict("records")
     ]
     columns = ("per week", f"last {PAST_WEEKS} weeks", "expected", "reaching it")
     note = (
@@ -219,15 +220,15 @@ def deals(case: Case) -> Section | None:
     columns = ("deal", "customer", "stage", "age in days", "amount", "odds of a win", "expected value")
     table = [
         (
-            row.deal,
-            row.customer or "–",
-            row.stage or "–",
-            number(row.age),
-            money(row.amount),
-            percent(row.p_win),
-            money(row.expected),
+            str(row["deal"]),
+            str(row["customer"] or "–"),
+            str(row["stage"] or "–"),
+            number(row["age"]),
+            money(row["amount"]),
+            percent(row["p_win"]),
+            money(row["expected"]),
         )
-        for row in found.rows.head(MOST_DEALS).itertuples()
+        for row in found.rows.head(MOST_DEALS).to_dict("records")
     ]
     shown = _table(found, columns, table, 3)
     stale = int((found.rows["older"] == "yes").sum())
@@ -235,7 +236,7 @@ def deals(case: Case) -> Section | None:
         "Odds: of a win within the forecast, on an average day of the quarter; by the deal's age, size, "
         "segment and owner, not by its stage."
     )
-    old = f" {stale} are older than any deal ever won." if stale else ""
+    old = f" Older than any deal ever won: {stale}." if stale else ""
     return Section(shown, "Open deals that matter most", None, note, (found.words + old,), "shown", True)
 
 

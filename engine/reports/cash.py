@@ -56,11 +56,13 @@ def pick(answer: Answer) -> Cash | None:
 
 
 def _closing(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the closing balance, where the answer has other lines as well."""
+    """Rows of the closing balance by week, where the answer has other lines and months as well."""
     for name in ("line", "component", "metric"):
         if name in rows.columns and rows[name].astype(str).isin(_CLOSING).any():
-            return rows[rows[name].astype(str).isin(_CLOSING)]
-    return rows
+            rows = rows[rows[name].astype(str).isin(_CLOSING)]
+            break
+    weekly = "kind" in rows.columns and (rows["kind"] == "week").any()
+    return rows[rows["kind"] == "week"] if weekly else rows
 
 
 def draw(answer: Answer, width: float = 960) -> str | None:
@@ -70,8 +72,8 @@ def draw(answer: Answer, width: float = 960) -> str | None:
     ----------
     answer : Answer
         Rows with ``period`` (in order), ``p10, p50, p90`` of the closing balance, and optionally ``p_below``
-        (odds of lying below the floor) and ``line``, of which ``closing`` is taken. ``summary["floor"]`` is
-        the floor.
+        (odds of lying below the floor), ``line``, of which ``closing`` is taken, and ``kind`` (``week``).
+        ``summary["floor"]`` is the floor.
     width : float
         Pixels; under 600 the layout is that of a phone.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from quotacast.engine.answer import Answer
 from quotacast.engine.reports import svg
-from quotacast.engine.reports.frame import SMALL, Frame, across, apart, shares, units_of, value, whose
+from quotacast.engine.reports.frame import SMALL, Frame, across, shares, units_of, value, whose
 from quotacast.engine.reports.units import missing, show
 from quotacast.engine.reports.words import percent
 
@@ -121,29 +121,32 @@ def _line(board: svg.Board, frame: Frame, curve: Curve, thick: float) -> None:
 
 
 def _marks(board: svg.Board, frame: Frame, curve: Curve, size: float) -> None:
-    """The quota with lines to both axes, and the other points; texts on the empty side of the curve."""
-    for _, target, odds in [m for m in curve.marks if m[0] == QUOTA]:
+    """The quota with lines to both axes, and the other points; names it would cover give way."""
+    marks = sorted(curve.marks, key=lambda m: (m[0] != QUOTA, -m[2]))
+    for _, target, odds in [m for m in marks if m[0] == QUOTA]:
         _quota_lines(board, frame, target, odds)
-    placed = sorted(curve.marks, key=lambda m: -m[2])
-    levels = apart([frame.y(p) - 3 for _, _, p in placed], size + 3)
-    for (name, target, odds), level in zip(placed, levels, strict=True):
-        x, y = frame.at(target, odds)
+    taken: list[float] = []
+    for name, target, odds in marks:
         quota = name == QUOTA
-        name = "target" if quota and curve.label.startswith("company") else name
-        said = f"{name} {show(target, curve.unit)}" + (f": {percent(odds)}" if quota else "")
-        colour = svg.VERMILLION if quota else svg.BLUE
-        board.dot(x, y, colour, f"{name} {show(target, curve.unit)}: {percent(odds)}")
-        away, anchor = _side(curve, frame, x, said, size)
-        board.text(x + away, level, said, size=size, anchor=anchor, bold=quota, fill=svg.INK)
+        called = "target" if quota and curve.label.startswith("company") else name
+        said = f"{called} {show(target, curve.unit)}"
+        tip = f"{said}: {percent(odds)}"
+        x, y = frame.at(target, odds)
+        board.dot(x, y, svg.VERMILLION if quota else svg.BLUE, tip)
+        if any(abs(y - other) < size + 5 for other in taken):
+            continue
+        taken.append(y)
+        text = tip if quota else said
+        left, anchor, up = _place(board, curve, x, text, size)
+        board.text(left, y - 4 - up, text, size=size, anchor=anchor, bold=quota)
 
 
-def _side(curve: Curve, frame: Frame, x: float, said: str, size: float) -> tuple[float, str]:
-    """Where a text stands beside its point: right of a falling curve, as long as it has room there."""
-    takes = svg.text_width(said, size) + 8
-    right = curve.falls if x + takes < frame.x.end + 80 else not curve.falls
-    if not right and x - takes < 0:
-        right = True
-    return (8, "start") if right else (-8, "end")
+def _place(board: svg.Board, curve: Curve, x: float, text: str, size: float) -> tuple[float, str, float]:
+    """Where a text stands: on the empty side of the curve, else above the line at the picture's edge."""
+    takes = svg.text_width(text, size) + 10
+    if curve.falls:
+        return (x + 8, "start", 0.0) if x + takes < board.width else (board.width - 4, "end", 2 * size)
+    return (x - 8, "end", 0.0) if x - takes > 0 else (x + 8, "start", -2 * size)
 
 
 def _quota_lines(board: svg.Board, frame: Frame, target: float, odds: float) -> None:

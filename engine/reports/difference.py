@@ -10,7 +10,7 @@ from quotacast.engine.reports import svg
 from quotacast.engine.reports.frame import SMALL, Frame, across, column, units_of, value, whose
 from quotacast.engine.reports.units import missing, show
 
-_POINT, _LOW, _HIGH = ("difference", "mean", "p50"), ("low", "p10"), ("high", "p90")
+_POINT, _LOW, _HIGH = ("diff", "difference"), ("low", "p10"), ("high", "p90")
 _STEP, _MOST = 24.0, 60
 
 
@@ -44,11 +44,11 @@ def pick(answer: Answer) -> list[Panel]:
     point, low, high = (column(answer, names) for names in (_POINT, _LOW, _HIGH))
     if point is None or answer.rows.empty:
         return []
-    units, vary = units_of(answer, point), _varying(answer)
+    units, vary, plain_rows = units_of(answer, point), _varying(answer), _without_quotas(answer)
     found: dict[tuple[str, str], list[Gap]] = {}
     for at, (_, row) in enumerate(answer.rows.iterrows()):
         middle = value(row, point)
-        if middle is None:
+        if middle is None or not plain_rows[at]:
             continue
         metric = str(row["metric"]).replace("_", " ") if "metric" in row.index else point
         parts = [whose(row) if c == "scope" else str(row[c]) for c in vary if not missing(row[c])]
@@ -57,6 +57,14 @@ def pick(answer: Answer) -> list[Panel]:
             Gap(label, middle, value(row, low), value(row, high))
         )
     return [Panel(name, unit, tuple(gaps[:_MOST])) for (name, unit), gaps in found.items()]
+
+
+def _without_quotas(answer: Answer) -> list[bool]:
+    """Which rows are drawn: where some have no set, those; what differs by quota is not the metric."""
+    if "set" not in answer.rows.columns:
+        return [True] * len(answer.rows)
+    empty = [missing(s) or not str(s) for s in answer.rows["set"]]
+    return empty if any(empty) else [True] * len(empty)
 
 
 def _varying(answer: Answer) -> list[str]:
@@ -74,7 +82,7 @@ def draw(answer: Answer, width: float = 960) -> str | None:
     Parameters
     ----------
     answer : Answer
-        Rows with ``difference`` (or ``mean``, ``p50``) against the base, in unit ``metric`` or their own, and
+        Rows with ``diff`` (or ``difference``) against the base, in unit ``metric`` or their own, and
         optionally ``low, high`` (or ``p10, p90``), ``scenario, metric, scope, scope_id, period, set``.
     width : float
         Pixels; under 600 the layout is that of a phone.

@@ -78,14 +78,14 @@ def units_of(answer: Answer, name: str) -> list[str]:
     return column_units(answer, next(f for f in answer.fields if f.name == name))
 
 
-def whose(row: pd.Series) -> str:  # type: ignore[type-arg]
+def whose(row: pd.Series) -> str:
     """The scope of a row as it is written, empty where it has none."""
     if "scope" not in row.index:
         return ""
     return scope_label(str(row["scope"]), str(row.get("scope_id", ""))).strip(":")
 
 
-def value(row: pd.Series, name: str | None) -> float | None:  # type: ignore[type-arg]
+def value(row: pd.Series, name: str | None) -> float | None:
     """A finite number of a row, or None."""
     found = None if name is None else plain(row[name])
     return None if found is None else float(found)

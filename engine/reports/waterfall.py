@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from quotacast.engine.answer import Answer
 from quotacast.engine.reports import svg
-from quotacast.engine.reports.frame import SMALL, Frame, across, units_of, value
+from quotacast.engine.reports.frame import SMALL, Frame, across, column, units_of, value
 from quotacast.engine.reports.units import plain, show
 
+_EFFECT, _LOW, _HIGH = ("effect", "p50_part"), ("low", "p50_part_low"), ("high", "p50_part_high")
 _STEP = 26.0
 
 
@@ -54,17 +55,17 @@ class Fall:
 
 def pick(answer: Answer) -> Fall | None:
     """The levers in the order of the rows, each from where the one before ended; None without any."""
-    if not {"lever", "effect"} <= set(answer.rows.columns) or answer.rows.empty:
+    effect_of, low, high = (column(answer, names) for names in (_EFFECT, _LOW, _HIGH))
+    if effect_of is None or "lever" not in answer.rows.columns or answer.rows.empty:
         return None
-    units = units_of(answer, "effect")
-    level = start = float(plain(answer.summary.get("start")) or 0.0)
+    units = units_of(answer, effect_of)
+    level = start = float(plain(answer.summary.get("start", answer.summary.get("p50_now"))) or 0.0)
     steps = []
     for _, row in answer.rows.iterrows():
-        effect = value(row, "effect")
+        effect = value(row, effect_of)
         if effect is None:
             continue
-        ends = [value(row, c) if c in row.index else None for c in ("low", "high")]
-        steps.append(Step(str(row["lever"]), level, effect, ends[0], ends[1]))
+        steps.append(Step(str(row["lever"]), level, effect, value(row, low), value(row, high)))
         level += effect
     target = plain(answer.summary.get("target"))
     return Fall(start, None if target is None else float(target), units[0], tuple(steps)) if steps else None
@@ -79,8 +80,9 @@ def draw(answer: Answer, width: float = 960) -> str | None:
     ----------
     answer : Answer
         Rows with ``lever`` and ``effect`` (its part of the way from now; the parts add up to the whole), and
-        optionally ``low, high`` (the effect's 80 % range). ``summary["start"]`` is the middle (P50) as
-        things stand, ``summary["target"]`` what is to be reached.
+        optionally ``low, high`` (the effect's 80 % range); `levers` calls them ``p50_part``,
+        ``p50_part_low`` and ``p50_part_high``. ``summary["start"]`` (or ``p50_now``) is the middle as things
+        stand, ``summary["target"]`` what is to be reached.
     width : float
         Pixels; under 600 the layout is that of a phone.
 
