@@ -313,7 +313,7 @@ def _levels(term: Term, shared: Mapping[str, Any], centred: bool) -> Any:
         return pm.Normal(f"{term.name}_free", mean, term.scale, shape=1)
     if term.kind == "slope":
         return pm.TruncatedNormal(f"{term.name}_free", mean, term.scale, lower=term.lower, shape=1)
-    sd = pm.HalfNormal(f"{term.name}_sd", term.scale)
+    sd = pm.HalfNormal(f"{term.name}_sd", term.scale) if term.has_sd else term.scale
     basis = shared.get(f"{term.name}_basis")
     if term.kind == "shock":
         basis = _ar1(pm.Beta(f"{term.name}_rho", *RHO_PRIOR), term.size)

@@ -345,7 +345,15 @@ def _terms(level: tuple[float, str], size: tuple[int, int], age_edges: tuple[int
     stages, bands = size
     return [
         Term("level", "level", "", 1, 2.0, level[1], (level[0],)),
-        Term("stage", "contrast", "stage", stages, 1.5, "some stages close or move often, some hardly ever"),
+        Term(
+            "stage",
+            "contrast",
+            "stage",
+            stages,
+            1.0,
+            "some stages close or move often, some hardly ever; too few of them to tell an sd",
+            known=True,
+        ),
         Term(
             "stage_age",
             "contrast",

@@ -69,7 +69,7 @@ class Term:
     size : int
         Number of levels.
     scale : float
-        The sd is HalfNormal(scale); for a level or a slope, the sd itself.
+        The sd is HalfNormal(scale); for a level, a slope or a term of known sd, the sd itself.
     reason : str
         Why the term is there and why its prior is what it is.
     mean : tuple of float, optional
@@ -80,6 +80,9 @@ class Term:
         For a walk: what is zero, so that level and walk do not compete.
     lower : float, optional
         For a slope: the prior is truncated here, so that no draw lies below.
+    known : bool
+        Whether ``scale`` is the sd itself. For few levels with much data each: they could not tell an sd, and
+        its posterior would be as wide as its prior and hard to weigh.
     """
 
     name: str
@@ -92,6 +95,7 @@ class Term:
     widths: tuple[float, ...] | None = None
     reference: Reference = "mean"
     lower: float | None = None
+    known: bool = False
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.scale <= 0:
@@ -104,11 +108,13 @@ class Term:
             raise ValueError(f"term {self.name}: a slope has one level and names its covariate")
         if self.lower is not None and self.kind != "slope":
             raise ValueError(f"term {self.name}: only a slope is truncated, not a {self.kind}")
+        if self.known and self.kind not in ("contrast", "walk"):
+            raise ValueError(f"term {self.name}: the sd of a {self.kind} is not a thing to be known")
 
     @property
     def has_sd(self) -> bool:
         """Whether the sd is a hyperparameter."""
-        return self.kind not in ("level", "slope")
+        return self.kind not in ("level", "slope") and not self.known
 
     @property
     def has_rho(self) -> bool:

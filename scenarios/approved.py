@@ -2,10 +2,10 @@
 
 ``approved/<slug>/`` next to the plan holds ``manifest.json``, the plan as it was (``plan.toml``), its
 content with the scenario laid over it (``plan.json``), the quotas with their odds (``quotas.json``, and
-``quotas.csv``, which ``quotas --quotas`` reads), the forecast (``forecast.csv``), the means from which a later
-bridge starts (``expected.csv``) and the changes against the version before (``changes.json``). The manifest carries a sha256 of every file and one over itself, and each
-version names the hash of the one before. That finds slips and later edits; it is no signature against
-somebody who computes the hashes anew.
+``quotas.csv``, which ``quotas --quotas`` reads), the forecast (``forecast.csv``), the means from which a
+later bridge starts (``expected.csv``) and the changes against the version before (``changes.json``). The
+manifest carries a sha256 of every file and one over itself, and each version names the hash of the one
+before. That finds slips and later edits; it is no signature against somebody who computes the hashes anew.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ _HOPED = ("open", "new", "renewal")
 
 
 def totals(run: Run, paths: Paths) -> pd.DataFrame:
-    """Expected closings and bookings by month; of the company also billings and receipts, if the plan has terms.
+    """Expected closings and bookings by month; where the plan has terms or cash, the company's receipts too.
 
     Months that have begun have no receipts: only what is left of them is simulated.
     """

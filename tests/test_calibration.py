@@ -179,7 +179,7 @@ def test_models_of_stages_are_simulated_and_ranked(load: Load, name: str) -> Non
     small = sbc.stage_design(name, 2, 3)
     for seed in range(3):
         ranks, khat = sbc.one(small, seed, lambda d, c, s: fit_laplace(d, c, draws=200, seed=s))
-        assert {"level", "stage", "stage_age", "age", "stage_sd", "total", "next"} <= set(ranks)
+        assert {"level", "stage", "stage_age", "age", "stage_age_sd", "total", "next"} <= set(ranks)
         assert all(0 <= r <= sbc.RANKS for r in ranks.values())
         assert ("shock" in ranks) == (name == "moved")
         assert khat < 0.7
