@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "Start": ("example", "import", "check"),
-    "Answer": ("plan", "forecast", "quotas", "pipeline", "performers"),
-    "Decide": ("suggest",),
+    "Answer": ("plan", "forecast", "quotas", "pipeline", "performers", "revenue", "cash", "capacity"),
+    "Decide": ("suggest", "reconcile", "compare", "approve"),
     "Trust": ("backtest", "report", "fit"),
 }
 

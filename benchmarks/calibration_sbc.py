@@ -23,7 +23,9 @@ from quotacast.models.activities import slope_terms
 from quotacast.models.amounts import value_declaration
 from quotacast.models.conversion import hazard_declaration
 from quotacast.models.counts import activity_declaration, creation_declaration
+from quotacast.models.invoices import FAR, payment_declaration
 from quotacast.models.laplace import fit_laplace
+from quotacast.models.stages import moved_declaration, odds_declaration
 from quotacast.models.terms import (
     OVERDISPERSION_SCALE,
     RESIDUAL_SCALE,
@@ -46,6 +48,7 @@ BINS = 20
 STREAM = 41
 AGES = (0, 8, 15, 31, 91, 181)
 REPS, TEAMS, MONTHS, QUARTERS = 5, 2, 12, 4
+PHASES, CUSTOMERS = (FAR, -20, -8, -2, 0, 1, 8, 31), 8
 
 #: A declaration, exposures and codes; where it has slopes, their covariates come fourth.
 Design = Callable[[np.random.Generator], tuple[Any, ...]]
@@ -183,12 +186,41 @@ def hazard_design(cause: str, cells: int = 600) -> Design:
     return design
 
 
+def payment_design(rng: np.random.Generator) -> tuple[Declaration, Floats, dict[str, Codes]]:
+    """Random cells of phase x terms x month x customer x class x amount."""
+    sizes = {"customer": CUSTOMERS, "class": 2, "amount": 3, "terms": 2, "month": MONTHS, "quarter": QUARTERS}
+    codes = {k: rng.integers(0, n, 600) for k, n in sizes.items()}
+    codes["quarter"] = codes["month"] * QUARTERS // MONTHS
+    codes["phase"] = rng.integers(0, len(PHASES), 600)
+    codes["phase_terms"] = codes["phase"] * 2 + codes["terms"]
+    return payment_declaration("paid", PHASES, sizes), rng.gamma(1.5, 4.0, 600) + 0.5, _int32(codes)
+
+
 def value_design(rng: np.random.Generator) -> tuple[Declaration, Floats, dict[str, Codes]]:
     """One to six deals in every cell of segment x rep x quarter."""
     segment, rep, quarter = (a.ravel() for a in np.indices((3, REPS, QUARTERS)))
     declared = value_declaration({"segment": 3, "rep": REPS, "quarter": QUARTERS})
     codes = {"segment": segment, "rep": rep, "quarter": quarter}
     return declared, rng.integers(1, 7, segment.size).astype(float), _int32(codes)
+
+
+def stage_design(name: str, stages: int = 4, bands: int = 6) -> Design:
+    """Every cell of stage x age in it x age of the deal that can be, and for moves every month."""
+
+    def design(rng: np.random.Generator) -> tuple[Declaration, Floats, dict[str, Codes]]:
+        months = MONTHS if name == "moved" else 1
+        stage, inside, age, month = (a.ravel() for a in np.indices((stages, bands, len(AGES), months)))
+        some = (inside <= age) & (rng.random(age.size) < 0.8)  # not in a stage for longer than there
+        codes = {"stage": stage, "stage_age": stage * bands + inside, "age": age, "month": month}
+        codes = {axis: code[some] for axis, code in codes.items()}
+        if months == 1:
+            del codes["month"]
+            declared = odds_declaration(name, (stages, bands), AGES)
+            return declared, rng.gamma(1.0, 4.0, int(some.sum())) + 0.01, _int32(codes)
+        declared = moved_declaration((stages, bands), AGES, months)
+        return declared, rng.gamma(1.0, 40.0, int(some.sum())) + 0.5, _int32(codes)
+
+    return design
 
 
 def _int32(codes: Mapping[str, np.ndarray]) -> dict[str, Codes]:
@@ -202,6 +234,9 @@ DESIGNS: Mapping[str, Design] = {
     "value": value_design,
     "leads": leads_design,
     "activity": activity_design,
+    "paid": payment_design,
+    "won_in_stage": stage_design("won_in_stage"),
+    "moved": stage_design("moved"),
 }
 #: Designs that there were from the beginning: their seeds interleave. Later ones count by themselves.
 FIRST_DESIGNS = 4
@@ -249,8 +284,8 @@ def quantities(
 ) -> tuple[dict[str, float], dict[str, Floats]]:
     """What is ranked: the level, a random level per term, every hyperparameter, and two functionals.
 
-    ``total`` is the log of the expected total over the cells (the mean for amounts); ``next`` is the log
-    rate of the first rep in the month after the data, with next month's shock, next quarter's trend and
+    ``total`` is the log of the expected total over the cells (the mean for amounts); ``next`` is the log rate
+    of the first rep (customer) in the month after the data, with next month's shock, next quarter's trend and
     next quarter's effect of the rep drawn, as a forecast draws them.
     """
     true: dict[str, float] = {}
@@ -286,7 +321,8 @@ def _next(
 ) -> Floats:
     names = {t.name for t in declaration.terms}
     n = effects["level"].shape[0]
-    out = effects["level"][:, 0] + effects["rep"][:, 0]
+    who = next((name for name in ("customer", "rep") if name in names), None)
+    out = effects["level"][:, 0] + (0.0 if who is None else effects[who][:, 0])
     if "shock" in names:
         rho, sd = hyper["shock_rho"], hyper["shock_sd"]
         out = out + rho * effects["shock"][:, -1] + sd * np.sqrt(1 - rho**2) * rng.standard_normal(n)

@@ -7,7 +7,9 @@ project's root. Companies: ``example``, ``small`` (5 reps, about 150 deals), ``l
 For each model of a company it prints how far the means are apart in posterior standard deviations and the
 ratio of standard deviations, over the parameters that a forecast uses; then for company totals of the next
 four quarters how far P10, P50 and P90 lie apart in percent of the 80 % range's width, beside the Monte Carlo
-error of that comparison. Nearly all of the time is NUTS.
+error of that comparison. Counts are spread evenly over the unit around them, the same for both, since one
+deal can be a tenth of a small company's range. A model whose effective sample size falls short of the one
+wanted is sampled again, longer. Nearly all of the time is NUTS.
 """
 
 from __future__ import annotations
@@ -39,6 +41,10 @@ from quotacast.models.terms import Declaration, Posterior
 CHAINS = 4
 CALENDAR = Calendar()
 QUANTILES = (0.1, 0.5, 0.9)
+#: Effective sample size wanted of every parameter, and the most draws per chain to get there.
+WANTED_ESS, MOST_DRAWS = 4000, 12_500
+#: Futures per posterior draw.
+FUTURES = 4
 
 
 def spec(name: str) -> WorldSpec:
@@ -102,6 +108,9 @@ def compare(name: str, data: Path | None, draws: int) -> None:
     began = time.perf_counter()
     for k, (model, (declaration, cells)) in enumerate(declared.items()):
         exact[model] = fit_nuts(declaration, cells, draws=draws, seed=k)
+        if (ess := float(exact[model].diagnostics["ess"])) < WANTED_ESS:
+            longer = min(math.ceil(1.1 * draws * WANTED_ESS / ess), MOST_DRAWS)
+            exact[model] = fit_nuts(declaration, cells, draws=longer, seed=k)
     exact_seconds = time.perf_counter() - began
     deals = len(history.opportunities)
     print(f"\n{name}: {deals:,} deals; laplace {fast_seconds:.1f} s, nuts {exact_seconds:.0f} s")
@@ -123,15 +132,24 @@ def compare(name: str, data: Path | None, draws: int) -> None:
         f"  all: {np.mean(shift < 0.1):.1%} of means within .1 sd, worst {shift.max():.2f}; "
         f"{np.mean(np.abs(ratio - 1) < 0.1):.1%} of sds within 10 %"
     )
-    forecasts(fast, assemble(prepared, exact, 4), history, CHAINS * draws)
+    same = {model: first(posterior, CHAINS * draws) for model, posterior in exact.items()}
+    forecasts(fast, assemble(prepared, same, 4), history, CHAINS * draws)
+
+
+def first(posterior: Posterior, draws: int) -> Posterior:
+    """The first draws: they come in random order, so any first part stands for all."""
+    effects, hyper = (
+        {k: v[:draws] for k, v in part.items()} for part in (posterior.effects, posterior.hyper)
+    )
+    return dataclasses.replace(posterior, effects=effects, hyper=hyper)
 
 
 def forecasts(fast: Funnel, exact: Funnel, history: History, draws: int) -> None:
     """Print the distance of quantiles in percent of the 80 % range's width."""
-    ours, theirs = totals(fast, history, draws), totals(exact, history, draws)
-    worst = 0.0
+    ours, theirs = (totals(funnel, history, FUTURES * draws) for funnel in (fast, exact))
+    worst, spread = 0.0, np.random.default_rng(1).uniform(-0.5, 0.5, FUTURES * draws)
     for name, x in ours.items():
-        a, b = np.quantile(x, QUANTILES), np.quantile(theirs[name], QUANTILES)
+        a, b = (np.quantile(values + spread, QUANTILES) for values in (x, theirs[name]))
         apart = (a - b) / (b[2] - b[0])
         worst = max(worst, float(np.abs(apart).max()))
         print(f"  {name:<26}" + "".join(f"{v:>+8.1%}" for v in apart))

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from datetime import date
 
 #: What a :class:`Change` may act on, besides ``activity:<kind>``.
-CHANGEABLE = ("opportunities_created", "close_rate", "cycle_days", "deal_value", "margin")
+CHANGEABLE = ("opportunities_created", "close_rate", "cycle_days", "deal_value", "margin", "ramp")
+#: The time that new reps need until they create as much as others.
+RAMP = "ramp"
 #: How the name of a change of activity begins.
 ACTIVITY = "activity:"
 
@@ -96,12 +98,41 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Move:
+    """New business of a segment that goes from a rep or team to another.
+
+    See :mod:`quotacast.engine.territory`. ``first`` and ``last`` are inclusive; ``None`` means without bound.
+    ``share`` is the part of the segment.
+    """
+
+    segment: str
+    giver: str
+    taker: str
+    first: date
+    last: date | None = None
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A part of a scope's creations that comes in another span of days (first, last) than by its season.
+
+    The simulator does not know it: it becomes two changes of ``opportunities_created`` with the same mean.
+    """
+
+    scope: str
+    share: float
+    giver: tuple[date, date]
+    taker: tuple[date, date]
+
+
+@dataclass(frozen=True)
 class Drivers:
     """Everything about the future that is decided rather than simulated.
 
     Attributes
     ----------
-    hires, leaves, changes
+    hires, leaves, changes, absences, moves, shifts
     activity_drives : bool
         Whether changes of activity that are not causal change creation as well, as past activity and
         creation went together. Where False they change activity alone: the other end of what may happen.
@@ -111,6 +142,8 @@ class Drivers:
     leaves: tuple[Leave, ...] = ()
     changes: tuple[Change, ...] = ()
     absences: tuple[Absence, ...] = ()
+    moves: tuple[Move, ...] = ()
+    shifts: tuple[Shift, ...] = ()
     people: People = field(default_factory=People)
     activity_drives: bool = True
 

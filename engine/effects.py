@@ -2,7 +2,8 @@
 
 What lies beyond is drawn per draw of the simulation: next months' shocks continue their AR(1), the trend
 continues its walk, reps' coming quarters and new reps' abilities come from their populations. So parameter
-uncertainty and common shocks are shared by all reps, deals and metrics.
+uncertainty and common shocks are shared by all reps, deals and metrics. Steps of shock and trend of the two
+ways to end (wins and losses) are correlated as :mod:`quotacast.models.comovement` learned it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quotacast.engine.departures import Crew
-from quotacast.engine.streams import key, keys, normals
+from quotacast.engine.streams import key, keys, normals, uniforms
 from quotacast.models.conversion import HazardData
 from quotacast.models.counts import Bin, CountData, bin_index
 from quotacast.models.funnel import Funnel
@@ -64,6 +65,7 @@ class Effects:
         self.funnel, self.crew, self.grid, self.seed = funnel, people, grid, seed
         self.months = np.arange(grid.month.min(), grid.month.max() + 1)
         self.quarters = np.arange(grid.quarter.min(), grid.quarter.max() + 1)
+        self.comovements = funnel.comovements  # learned now, once: blocks are drawn in several threads
         self._keys: dict[str, NDArray[np.uint64]] = {}
 
     def rep_keys(self, purpose: str) -> NDArray[np.uint64]:
@@ -136,6 +138,19 @@ class Effects:
     def _one(self, purpose: str, entity: str, first: int, draws: int) -> Floats:
         return normals(np.array([key(self.seed, purpose, entity)], dtype=np.uint64), first, draws)[:, 0, 0]
 
+    def _step(self, model: str, term: str, entity: str, first: int, draws: int) -> Floats:
+        """Standardised step of a shock or trend beyond the data, shape (draws,).
+
+        The second way to end follows the first one's step as far as the draw's correlation says.
+        """
+        own = self._one(f"{model} {term}", entity, first, draws)
+        if model not in self.comovements:
+            return own
+        leader, found = self.comovements[model]
+        stream = np.array([key(self.seed, "comovement", model)], dtype=np.uint64)
+        r = found.quantile(uniforms(stream, first, draws)[:, 0, 0])
+        return np.asarray(r * self._one(f"{leader} {term}", entity, first, draws) + np.sqrt(1.0 - r**2) * own)
+
     def shock(self, model: str, row: Ints, first: int, fitted: Ints) -> Floats:
         """Monthly shocks, shape (draws, months): as fitted, then continued as AR(1)."""
         posterior = self.funnel.posteriors[model]
@@ -151,7 +166,7 @@ class Effects:
             if month <= fitted[-1]:
                 last = known[:, month - fitted[0]]
             else:
-                noise = self._one(f"{model} shock", str(month), first, row.size)
+                noise = self._step(model, "shock", str(month), first, row.size)
                 last = rho * last + sd * np.sqrt(1.0 - rho**2) * noise
             out[:, k] = last
         return out
@@ -164,7 +179,7 @@ class Effects:
         out, last = np.empty((row.size, self.quarters.size)), known[:, -1]
         for k, quarter in enumerate(self.quarters):
             if quarter > fitted[-1]:
-                last = last + sd * self._one(f"{model} trend", str(quarter), first, row.size)
+                last = last + sd * self._step(model, "trend", str(quarter), first, row.size)
             out[:, k] = last
         return out
 

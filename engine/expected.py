@@ -13,11 +13,15 @@ The first line is the mean of a NegBinomial count spread over its bin by weighte
 Campbell's formula for a marked (thinned) point process, which needs the mean only and so holds for
 overdispersed counts too (Daley & Vere-Jones 2003, doi:10.1007/b97277, section 6.4); the third is competing
 risks with hazards that are constant within a day. Kinds are segments x bands of the quoted amount. An
-open deal is the same with its own age, its own kind, and survival from the first simulated day. Where
+open deal is the same with its own age, its own kind, and survival from the first simulated day; one that
+stands in a stage follows the forward equations of :mod:`quotacast.engine.expected_stages`. Where
 cycle times are stretched by c, a day passes only 1 / c days of age and hazards are divided by c; where
 the close rate is changed by a factor, the win's part of the hazard is multiplied by it, at most to the whole.
 Who leaves when and who takes over is given, too (:mod:`quotacast.engine.departures`): a person creates only
 while there, and what closes later is shared by the heirs in equal parts, the wins among it fewer.
+
+Where territories move, a row keeps the share of every segment that the moves leave it or give it
+(:mod:`quotacast.engine.territory`).
 
 Leads are the same with conversions for wins; a conversion on day t begins opportunities of its segment on
 that day, yield x changed rate of them, which are added to lambda. Means are given the activities of each
@@ -34,6 +38,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quotacast.engine.expected_stages import staged_fates
 from quotacast.engine.tables import Tables
 from quotacast.models.people import tenure_band
 from quotacast.models.terms import Floats
@@ -80,14 +85,16 @@ def expected_measures(tables: Tables, first: int, draws: int) -> dict[str, Float
     """
     block = tables.block(first, draws)
     leads = block.pop("leads")
-    deals: dict[str, Any] = {**tables.fixed, **block}
-    days, reps, steps = deals["weights"].size, len(tables.crew.reps), len(tables.steps)
+    segments = tables.fixed["segment_mix"].shape[2]
+    kept = tables.territory.kept(segments, tables.grid.days.size)
+    deals: dict[str, Any] = {**tables.fixed, **block, "kept": kept}
+    days, reps, steps = deals["weights"].size, tables.territory.rows, len(tables.steps)
     step = np.zeros((days, steps))
     step[np.arange(days), deals["step_of_day"]] = 1.0
     begun = np.zeros((draws, reps, deals["segment_mix"].shape[2], days))
     found: dict[str, Floats] = {}
     if leads is not None:
-        table = {**tables.leads.fixed, **leads, "quoted": 0}
+        table = {**tables.leads.fixed, **leads, "quoted": 0, "kept": kept}
         created, closed = _ends(table, begun)
         names = ("leads_converted", "leads_disqualified", "lead_days")
         found = dict(zip(names, _by_seat(table, closed.sum(axis=5), step).sum(axis=3), strict=True))
@@ -137,7 +144,9 @@ def _ends(table: dict[str, Any], begun: Floats, alone: bool = False) -> tuple[Fl
             rates = _rates(table, d, r)
             if not alone:
                 mix = table["segment_mix"][table["parameter"][d], table["mix_row"][r]]
-                created[d, r] += np.diff(mix, prepend=0.0)[:, None] * _intensity(table, d, r)
+                created[d, r] += (
+                    np.diff(mix, prepend=0.0)[:, None] * _intensity(table, d, r) * table["kept"][r]
+                )
                 closed[:, d, r, :, :, OPEN] = _open(table, d, r, old, rates, mine)
             if created[d, r].any():
                 closed[:, d, r, :, :, NEW] = _new(table, d, r, new, rates, created[d, r])
@@ -182,8 +191,9 @@ def _intensity(table: dict[str, Any], d: int, r: int) -> Floats:
     """Mean creations of every day, shape (days,)."""
     bins = np.repeat(np.arange(table["bin_label"].size), np.diff(table["bin_edges"]))
     day, joined, tenure = np.arange(bins.size), table["joined"][d, r], table["tenure"][r]
-    if table["seat"][r] != r:
-        tenure = tenure_band(table["bin_middle"] - joined)
+    if table["follows"][r]:
+        ramp = table["ramp_days"][r]
+        tenure = tenure_band(ramp[table["bin_middle"]] - ramp[joined])
     there = (day >= joined) & (day < table["gone"][d, r])
     rate = (
         table["created_base"][d, r]
@@ -249,6 +259,11 @@ def _open(
     segment = table["deal_segment"][mine]
     own = _own(table, table["parameter"][d], segment, table["deal_band"][mine])
     won, lost = _fates(table, r, lives, rates, *own)
+    if table["staged"]:
+        day = np.arange(lives.band.shape[1])
+        for k in np.flatnonzero(table["deal_stage"][mine] >= 0):
+            hazards = [one[k] * rate[lives.band[k], day] for one, rate in zip(own, rates, strict=True)]
+            won[k], lost[k] = staged_fates(table, d, r, int(mine[k]), lives.band[k], *hazards)
     levels = range(table["segment_mix"].shape[2])
     return np.stack([_count(lives, won, lost, (segment == s).astype(float)) for s in levels], axis=1)
 

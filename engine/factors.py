@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quotacast.engine.departures import Crew, Ints
-from quotacast.engine.drivers import Absence, Change, Drivers
+from quotacast.engine.drivers import RAMP, Absence, Change, Drivers
 from quotacast.engine.quota import Scope
 from quotacast.errors import PlanError
 from quotacast.models.terms import Floats
@@ -52,6 +52,14 @@ def at_work(people: Crew, absences: Iterable[Absence], grid: TimeGrid) -> Floats
             raise PlanError(f"absence: there is no rep {absence.rep_id}; there are {there}")
         out[index[absence.rep_id], _span(grid.days, absence)] *= 1.0 - absence.share
     return np.asarray(out)
+
+
+def ramp_days(drivers: Drivers, people: Crew, grid: TimeGrid) -> Floats:
+    """Days of ramp that everybody has gone through since the first simulated day, shape (rows, days + 1).
+
+    A ramp changed by a factor is gone through 1 / factor times as fast.
+    """
+    return summed(1.0 / factor(drivers.changes, RAMP, people, grid.days))
 
 
 def summed(by_day: Floats) -> Floats:

@@ -14,6 +14,8 @@ from typing import Any
 import numba
 import numpy as np
 
+from quotacast.engine.kernel_spells import paths, rows_by_rep
+from quotacast.engine.kernel_stages import walk
 from quotacast.engine.streams import GOLDEN, PER_DRAW, mix, unit
 
 #: Places per weighted day of the guides from a cumulative value to its index; a power of 2, so exact.
@@ -29,6 +31,8 @@ _WAIT, _CAUSE, _DAY, _SEGMENT = _U(0), _U(1), _U(2), _U(3)
 _VALUE, _RATIO, _ZERO, _MARGIN = _U(4), _U(5), _U(6), _U(7)
 #: Makes the stream that chooses an heir out of a deal's or a lead's own.
 HEIR = _U(0xA0761D6478BD642F)
+#: Makes the stream of the lot that decides whose territory a creation is.
+MOVE = _U(0xE7037ED1A0B428DB)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -94,67 +98,6 @@ def rates(p, d, r, position, quarter, age, time, rep, out):
             out[band * pieces + piece] = age[p, band, position[piece]] * now
 
 
-@numba.njit(cache=True, nogil=True)
-def _path(start, entry, cumulative, weights, edges, piece_of_day, age_days, cycle_times, n, spell, span):
-    """Write the spells of constant hazard of a deal, from ``entry`` to the horizon; return the next place.
-
-    ``spell`` (4, n) takes the first day, the day after the last, the cell (age band, piece) and the piece;
-    ``span`` (2, n) the weighted days before the spell and in it.
-    """
-    bands, days = age_days.shape[0], weights.shape[0]
-    at, age, piece = entry, float(entry - start), piece_of_day[entry]
-    band = np.searchsorted(age_days, entry - start, side="right") - 1
-    while at < days:
-        end, stretch = edges[piece + 1], cycle_times[piece]
-        if band + 1 < bands:
-            end = min(end, at + max(math.ceil((age_days[band + 1] - age) * stretch), 1))
-        spell[0, n], spell[1, n], spell[3, n] = at, end, piece
-        spell[2, n] = band * (edges.shape[0] - 1) + piece
-        base = cumulative[at] + (
-            0.5 * weights[at] if start == at else 0.0
-        )  # created in the middle of the day
-        span[0, n], span[1, n] = base, cumulative[end] - base
-        n += 1
-        age += (end - at) / stretch
-        at = end
-        piece += at >= edges[piece + 1]
-        while band + 1 < bands and age_days[band + 1] <= age + 1e-9:
-            band += 1
-    return n
-
-
-@numba.njit(cache=True, nogil=True)
-def paths(rep, start, cumulative, weights, edges, piece_of_day, age_edges, cycle_times):
-    """Spells of constant hazard of every deal: they depend on rep and day of creation, not on the draw.
-
-    Returns
-    -------
-    place : ndarray of int64, shape (deals + 1,)
-        Where the spells of each deal begin.
-    spell : ndarray of int64, shape (4, spells)
-    span : ndarray, shape (2, spells)
-    """
-    age_days = age_edges.astype(np.int64)
-    most = start.shape[0] * (edges.shape[0] + age_days.shape[0])
-    spell, span = np.empty((4, most), dtype=np.int64), np.empty((2, most))
-    place = np.zeros(start.shape[0] + 1, dtype=np.int64)
-    for i in range(start.shape[0]):
-        place[i + 1] = _path(
-            start[i],
-            max(start[i], 0),
-            cumulative,
-            weights,
-            edges,
-            piece_of_day,
-            age_days,
-            cycle_times[rep[i]],
-            place[i],
-            spell,
-            span,
-        )
-    return place, spell[:, : place[-1]].copy(), span[:, : place[-1]].copy()
-
-
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def close_deals(
     guide,
@@ -185,6 +128,14 @@ def close_deals(
     tenure_edges,
     # people: rows are those who hold a seat one after another
     seat,  # (reps,) under which results are counted
+    follows,  # (reps,) who began within the horizon on a seat that somebody left
+    ramp_days,  # (reps, days + 1) days of ramp gone through until each day
+    move_given,  # moved territories, see :mod:`quotacast.engine.territory`
+    move_at,
+    move_first,
+    move_last,
+    move_low,
+    move_high,
     joined,  # (draws, reps) first day
     gone,  # (draws, reps) day from which the rep is away
     heir,  # (draws, reps, heirs) seats to which a leaver's deals go
@@ -231,6 +182,12 @@ def close_deals(
     deal_segment,
     deal_band,
     deal_amount,  # log of the quote, NaN unknown
+    # stages of open deals, see the modules stage_tables and kernel_stages
+    staged,  # 1: some deal has one
+    deal_stage,  # -1: by age alone
+    deal_in_stage,  # days
+    stage_arrays,
+    time_move,  # (draws, pieces)
     # opportunities that leads begin; those begun after the leaving are the heirs' from the start
     begun_at,  # (draws, reps + 1) where those of a draw and rep begin
     begun_day,
@@ -275,6 +232,7 @@ def close_deals(
     keep_created, keep_won, keep_lost = created.shape[0] > 0, won.shape[0] > 0, lost.shape[0] > 0
     keep_days, keep_cents = won_days.shape[0] > 0, won_cents.shape[0] > 0
     money = keep_cents or margins > 0
+    moving = move_first.shape[0] > 0
     closings = keep_won or keep_lost or keep_days or money
     for d in range(parameter.shape[0]):
         p = parameter[d]
@@ -306,8 +264,10 @@ def close_deals(
                     if exposure <= 0.0 or high <= joined[d, r] or low >= gone[d, r]:
                         continue
                     ramp = tenure[r, b]
-                    if seat[r] != r:  # a backfill, hired within the horizon
-                        ramp = band_since(bin_middle[b] - joined[d, r], tenure_edges)
+                    if follows[r]:
+                        ramp = band_since(
+                            ramp_days[r, bin_middle[b]] - ramp_days[r, joined[d, r]], tenure_edges
+                        )
                     mean = (
                         exposure
                         * created_base[d, r]
@@ -343,6 +303,13 @@ def close_deals(
                             s = 0
                             for j in range(segments - 1):
                                 s += segment_mix[p, shares_of, j] < u
+                            if moving:
+                                u, covered = unit(mix(stream ^ MOVE), draw), False
+                                for w in range(move_at[r * segments + s], move_at[r * segments + s + 1]):
+                                    if move_first[w] <= start <= move_last[w]:
+                                        covered |= move_low[w] <= u < move_high[w]
+                                if covered != move_given[r]:
+                                    continue  # somebody else's territory
                         if keep_created:
                             created[d, owner, step_of_day[start]] += 1
                         if not closings:
@@ -368,7 +335,20 @@ def close_deals(
                     own_loss = rep_losses * segment_loss[p, s] * amount_loss[p, band]
                     left = -math.log(unit(stream, draw + _WAIT))
                     day, win = -1, False
-                    for j in range(place[row], place[row + 1]):
+                    first, beyond = place[row], place[row + 1]
+                    if staged and is_open and deal_stage[i] >= 0:
+                        day, h_win, both = walk(
+                            stream, draw, p, deal_stage[i], deal_in_stage[i], stage_arrays, own_win,
+                            own_loss, rate_win, rate_loss, time_move[d], end[first:beyond],
+                            cell[first:beyond], piece[first:beyond], cumulative, guide, FINE,
+                            changed, cycle_times[r], share_times[r],
+                        )  # fmt: skip
+                        if day >= gone[d, r] and start < gone[d, r]:
+                            h_win *= keep_odds
+                            owner = heir[d, r, int(unit(mix(stream ^ HEIR), draw) * heir.shape[2])]
+                        win = unit(stream, draw + _CAUSE) * both < h_win
+                        beyond = first
+                    for j in range(first, beyond):
                         h_win = own_win * rate_win[cell[j]]
                         both = h_win + own_loss * rate_loss[cell[j]]
                         if changed:
@@ -449,11 +429,6 @@ def shared(arrays: dict[str, Any]) -> dict[str, Any]:
         "deal_order": order,
         "deal_at": at,
     }
-
-
-def rows_by_rep(rep: Any, reps: int) -> tuple[Any, Any]:
-    """Rows in the order of reps, and where those of each rep begin, shape (reps + 1,)."""
-    return np.argsort(rep, kind="stable"), np.searchsorted(np.sort(rep), np.arange(reps + 1))
 
 
 @numba.njit(cache=True, nogil=True)

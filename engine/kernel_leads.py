@@ -19,14 +19,14 @@ import numpy as np
 from quotacast.engine.kernel import (
     FINE,
     HEIR,
+    MOVE,
     band_since,
     bin_keys,
     count,
     day_guide,
-    paths,
     rates,
-    rows_by_rep,
 )
+from quotacast.engine.kernel_spells import paths, rows_by_rep
 from quotacast.engine.streams import GOLDEN, PER_DRAW, mix, unit
 
 _U = np.uint64
@@ -57,6 +57,14 @@ def convert_leads(
     tenure,
     tenure_edges,
     seat,
+    follows,
+    ramp_days,
+    move_given,
+    move_at,
+    move_first,
+    move_last,
+    move_low,
+    move_high,
     joined,
     gone,
     heir,
@@ -106,6 +114,7 @@ def convert_leads(
     days = step_of_day.shape[0]
     keep_created, keep_converted = leads_created.shape[0] > 0, leads_converted.shape[0] > 0
     keep_disqualified, keep_days = leads_disqualified.shape[0] > 0, lead_days.shape[0] > 0
+    moving = move_first.shape[0] > 0
     rate_win, rate_loss = np.empty(bands * pieces), np.empty(bands * pieces)
     begin, end, cell = spell[0], spell[1], spell[2]
     before, risk = span[0], span[1]
@@ -133,8 +142,10 @@ def convert_leads(
                     if exposure <= 0.0 or high <= joined[d, r] or low >= gone[d, r]:
                         continue
                     ramp = tenure[r, b]
-                    if seat[r] != r:
-                        ramp = band_since(bin_middle[b] - joined[d, r], tenure_edges)
+                    if follows[r]:
+                        ramp = band_since(
+                            ramp_days[r, bin_middle[b]] - ramp_days[r, joined[d, r]], tenure_edges
+                        )
                     mean = (
                         exposure
                         * created_base[d, r]
@@ -158,12 +169,19 @@ def convert_leads(
                             start += at_work[r, day] < target
                         if start < joined[d, r] or start >= gone[d, r]:
                             continue  # thinned: nobody was there
-                        if keep_created:
-                            leads_created[d, seat[r], step_of_day[start]] += 1
                         u = unit(stream, draw + _SEGMENT)
                         s = 0
                         for j in range(segments - 1):
                             s += segment_mix[p, mix_row[r], j] < u
+                        if moving:
+                            u, covered = unit(mix(stream ^ MOVE), draw), False
+                            for w in range(move_at[r * segments + s], move_at[r * segments + s + 1]):
+                                if move_first[w] <= start <= move_last[w]:
+                                    covered |= move_low[w] <= u < move_high[w]
+                            if covered != move_given[r]:
+                                continue  # somebody else's territory
+                        if keep_created:
+                            leads_created[d, seat[r], step_of_day[start]] += 1
                         row = leads_open + start
                     own_win = base_win[d, r] * segment_win[p, s]
                     own_loss = base_loss[d, r] * segment_loss[p, s]

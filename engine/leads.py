@@ -15,6 +15,7 @@ from quotacast.engine.drivers import Drivers
 from quotacast.engine.effects import Bins, Effects, Ints, age_table, levels
 from quotacast.engine.factors import at_work, factor, summed
 from quotacast.engine.streams import keys
+from quotacast.engine.territory import Territory
 from quotacast.models.conversion import HazardData
 from quotacast.models.counts import CountData
 from quotacast.models.funnel import cumulative_mix
@@ -24,7 +25,7 @@ from quotacast.models.terms import Floats
 CAUSES = (("converted", "win"), ("disqualified", "loss"))
 _TIME = ("cumulative", "weights", "edges", "piece_of_day", "position", "quarter", "step_of_day")
 _BINS = ("bin_edges", "bin_label", "bin_quarter", "bin_middle")
-_PEOPLE = ("tenure", "tenure_edges", "seat", "mix_row")
+_PEOPLE = ("tenure", "tenure_edges", "ramp_days", "seat", "follows", "mix_row")
 
 
 class Leads:
@@ -37,12 +38,20 @@ class Leads:
     bins : Bins
     deals : dict
         Arrays of deals, of which those of time and people are shared.
+    ground : Territory
     seed : int
     """
 
     def __init__(
-        self, effects: Effects, drivers: Drivers, bins: Bins, deals: dict[str, Any], seed: int
+        self,
+        effects: Effects,
+        drivers: Drivers,
+        bins: Bins,
+        deals: dict[str, Any],
+        ground: Territory,
+        seed: int,
     ) -> None:
+        self.ground = ground
         self.effects, self.drivers, self.bins, self.seed = effects, drivers, bins, seed
         chain = effects.funnel.prepared.chain
         self.counts: CountData | None = chain.leads
@@ -55,16 +64,18 @@ class Leads:
         return self.counts is not None and self.hazards is not None
 
     def _fixed(self, deals: dict[str, Any]) -> dict[str, Any]:
-        grid, people = self.effects.grid, self.effects.crew
-        ones = np.ones((len(people.reps), grid.edges.size - 1))
+        grid, people, ground = self.effects.grid, self.effects.crew, self.ground
+        ones = np.ones((ground.rows, grid.edges.size - 1))
+        times = factor(self.drivers.changes, "opportunities_created", people, grid.days)
         return {
             **{name: deals[name] for name in (*_TIME, *_BINS, *_PEOPLE)},
             **self._posterior(),
             **self._open(),
-            "rep_key": self.effects.rep_keys("lead arrivals"),
-            "at_work": summed(at_work(people, self.drivers.absences, grid)),
+            **ground.arrays,
+            "rep_key": self.effects.rep_keys("lead arrivals")[ground.creates],
+            "at_work": summed(at_work(people, self.drivers.absences, grid))[ground.works],
             "begins": self.effects.funnel.lead_yield,
-            "begins_times": factor(self.drivers.changes, "opportunities_created", people, grid.days),
+            "begins_times": times[ground.works],
             "cycle_times": ones,
             "share_times": ones,
         }

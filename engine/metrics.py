@@ -97,7 +97,7 @@ METRICS: Mapping[str, Metric] = {
         ("deals_won", _OUT, "count", "up", _WON, (), 1.0, "deals won in the period"),
         ("bookings", _OUT, "money", "up", _CENTS, (), 0.01, "amounts of deals won, on their close dates"),
         ("revenue", _OUT, "money", "up", _CENTS, (), 0.01,
-         "recognised at close: equals bookings while the plan states no terms"),
+         "recognised at close: equals bookings; refused where the plan's terms spread it over time"),
         ("gross_margin", _OUT, "money", "up", _MARGIN, (), 0.01,
          "amounts of deals won less their direct costs"),
         ("profit", _OUT, "money", "up", _MARGIN, (), 0.01,

@@ -69,7 +69,7 @@ def simulate(
         Called with the share that is done.
     """
     prepared = funnel.prepared
-    book = open_book(history, prepared.people, prepared.segment, prepared.quotes)
+    book = open_book(history, prepared.people, prepared.segment, prepared.quotes, prepared.stages)
     seats, done = actual_measures(history, steps, past_costs(costs, history, prepared.people, steps))
     margins = read_margins(history, prepared.segment)
     tables = Tables(funnel, book, drivers, horizon, steps, seed, margins)
@@ -182,7 +182,7 @@ def _run(tables: Tables, shared: Mapping[str, dict[str, Any]], first: int, resul
         return
     block = tables.block(first, draws, counted)
     leads = block.pop("leads")
-    begun = _nothing_begun(draws, len(tables.crew.reps))
+    begun = _nothing_begun(draws, tables.territory.rows)
     if "leads" in shared:
         given = {k: v for k, v in tables.leads.fixed.items() if k not in _ONLY_SHARED}
         counts = _counts(results, LEAD_MEASURES)

@@ -22,10 +22,11 @@ everything that does not stay with a rep: good and bad quarters, counts, closing
 from __future__ import annotations
 
 from itertools import combinations
-from math import factorial
 
 import numpy as np
+from numpy.typing import NDArray
 
+from quotacast.engine.answers.shapley import shapley as split
 from quotacast.engine.skills import (
     Ints,
     age_bounds,
@@ -81,20 +82,10 @@ def covariance_shares(results: Floats, parts: dict[str, Floats], weights: Floats
     return {"luck": np.asarray(1.0 - sum(told.values())), **told}
 
 
-def shapley(values: dict[Switch, Floats]) -> dict[str, Floats]:
-    """Shapley values of `FACTORS`: they sum to the value with all on less the value with all off."""
-    n = len(FACTORS)
-    out = {}
-    for name in FACTORS:
-        others = [f for f in FACTORS if f != name]
-        total = np.zeros_like(values[frozenset()])
-        for size in range(n):
-            weight = factorial(size) * factorial(n - size - 1) / factorial(n)
-            for chosen in combinations(others, size):
-                on = frozenset(chosen)
-                total = total + weight * (values[on | {name}] - values[on])
-        out[name] = total
-    return out
+def shapley(values: dict[Switch, Floats], factors: tuple[str, ...] = FACTORS) -> dict[str, Floats]:
+    """Shapley values of factors: they sum to the value with all on less the value with all off."""
+    found = split(lambda on: values[frozenset(factors[i] for i in on)], len(factors))
+    return dict(zip(factors, found.parts, strict=True))
 
 
 def cohort_bookings(funnel: Funnel, history: History) -> Floats:
@@ -177,14 +168,12 @@ def _worth_by_age(funnel: Funnel, rows: Ints, equal: bool) -> list[Floats]:
 def _deals(funnel: Funnel, history: History, rows: Ints) -> tuple[dict[bool, Floats], dict[bool, Floats]]:
     """Mix of segments (rows, reps, segments) and of ages (reps, bands + 1), own or the company's."""
     prepared, bounds = funnel.prepared, age_bounds(funnel)
-    created = day_number(history.opportunities["created_on"])
-    inside = created >= prepared.grid.first
+    rep, inside = _owners(funnel, history)
     index = prepared.people.index()
-    rep = np.array([index[r] for r in history.opportunities["rep_id"]], dtype=np.int64)[inside]
+    created = day_number(history.opportunities["created_on"])
     age = np.clip(prepared.grid.last + 0.5 - created[inside], 0, bounds[-1])
     company = company_mix(funnel, rows)[:, None, :]
-    segment = prepared.segment.codes[inside].astype(np.int64)
-    own = _shares(rep, segment, len(index), len(prepared.segment.levels), company.mean(axis=(0, 1)))
+    own = own_mix(funnel, history, rows)
     # between two bounds a deal's odds grow about linearly with its age
     low = np.clip(np.searchsorted(bounds, age, side="right") - 1, 0, bounds.size - 2)
     part = (age - bounds[low]) / (bounds[low + 1] - bounds[low])
@@ -199,6 +188,23 @@ def _deals(funnel: Funnel, history: History, rows: Ints) -> tuple[dict[bool, Flo
         {True: np.broadcast_to(own, (rows.size, *own.shape)), False: company},
         {True: ages, False: whole[None, :]},
     )
+
+
+def _owners(funnel: Funnel, history: History) -> tuple[Ints, NDArray[np.bool_]]:
+    """Positions of the owners of deals created in the history's span, and which deals those are."""
+    inside = day_number(history.opportunities["created_on"]) >= funnel.prepared.grid.first
+    index = funnel.prepared.people.index()
+    rep = np.array([index[r] for r in history.opportunities["rep_id"]], dtype=np.int64)
+    return rep[inside], np.asarray(inside)
+
+
+def own_mix(funnel: Funnel, history: History, rows: Ints) -> Floats:
+    """Shares of the segments among every rep's deals, the company's for who has none; (reps, segments)."""
+    prepared = funnel.prepared
+    rep, inside = _owners(funnel, history)
+    segment = prepared.segment.codes[inside].astype(np.int64)
+    rest = company_mix(funnel, rows).mean(axis=0)
+    return _shares(rep, segment, len(prepared.people.reps), len(prepared.segment.levels), rest)
 
 
 def _shares(rep: Ints, code: Ints, reps: int, size: int, rest: Floats) -> Floats:

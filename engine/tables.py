@@ -18,10 +18,12 @@ from quotacast.engine.book import Book
 from quotacast.engine.departures import Departures, Ints, crew, with_backfills
 from quotacast.engine.drivers import Drivers
 from quotacast.engine.effects import Effects, age_table, levels
-from quotacast.engine.factors import at_work, cuts, factor, summed
+from quotacast.engine.factors import at_work, cuts, factor, ramp_days, summed
 from quotacast.engine.leads import Leads
+from quotacast.engine.stage_tables import StageTables
 from quotacast.engine.steps import Steps
 from quotacast.engine.streams import keys
+from quotacast.engine.territory import territory
 from quotacast.models.funnel import Funnel
 from quotacast.models.margins import Margins
 from quotacast.models.people import TENURE_EDGES, tenure_band
@@ -30,6 +32,12 @@ from quotacast.models.timegrid import day_number
 from quotacast.models.turnover import turnover
 
 Counted = dict[str, Any]
+#: Arrays of draws by person: those that belong to a territory, and those of whoever works it.
+_CREATING = ("created_base", "created_rep")
+_WORKING = (
+    "created_drive", "joined", "gone", "heir", "value_rep",
+    "base_win", "base_loss", "rep_win", "rep_loss",
+)  # fmt: skip
 
 
 class Tables:
@@ -69,17 +77,27 @@ class Tables:
         self.crew = with_backfills(crew(funnel, drivers), drivers.people, first, last)
         past = turnover(prepared.people, prepared.grid.first, prepared.grid.last)
         self.departures = Departures(self.crew, drivers.people, past, first, last - first + 1, seed)
+        days = last - first + 1
+        self.territory = territory(self.crew, drivers, prepared.segment.levels, first, days)
         self.steps = steps
         self.effects = Effects(funnel, self.crew, self.grid, seed)
         self.bins = self.effects.bins(prepared.counts.bin)
+        self.stages = StageTables(self.effects, book, seed)
         self.activity = Activity(self.effects, drivers, self.bins, steps)
         self.fixed = self._fixed()
-        self.leads = Leads(self.effects, drivers, self.bins, self.fixed, seed)
+        self.leads = Leads(self.effects, drivers, self.bins, self.fixed, self.territory, seed)
 
     # -- what is the same for all draws ---------------------------------------------------------
 
     def _fixed(self) -> dict[str, Any]:
-        return {**self._time(), **self._arrivals(), **self._posterior(), **self._deals(), **self._changes()}
+        return {
+            **self._time(),
+            **self._arrivals(),
+            **self._posterior(),
+            **self._deals(),
+            **self._changes(),
+            **self.stages.fixed,
+        }
 
     def _time(self) -> dict[str, Any]:
         grid = self.grid
@@ -97,20 +115,31 @@ class Tables:
         grid, people, bins = self.grid, self.crew, self.bins
         worked = at_work(people, self.drivers.absences, grid)
         worked *= self._factor("opportunities_created", daily=True)
-        middle = bins.middle.astype(np.int64)
+        middle, ramp = bins.middle.astype(np.int64) - grid.first, ramp_days(self.drivers, people, grid)
+        creates, works = self.territory.creates, self.territory.works
         return {
-            "rep_key": self.effects.rep_keys("arrivals"),
-            "at_work": summed(worked),
+            "rep_key": self.effects.rep_keys("arrivals")[creates],
+            "at_work": summed(worked)[works],
             "bin_edges": bins.edges,
             "bin_label": bins.label,
             "bin_quarter": bins.quarter,
-            "bin_middle": middle - grid.first,
-            "tenure": tenure_band(middle[None, :] - people.hired[:, None]).astype(np.int64),
+            "bin_middle": middle,
+            "tenure": self._tenure(middle, ramp)[works],
             "tenure_edges": np.asarray(TENURE_EDGES, dtype=np.int64),
-            "seat": people.seat,
+            "ramp_days": ramp[works],
+            "seat": people.seat[works],
+            "follows": (people.seat != np.arange(people.seat.size))[works],
             "keep_odds": float(self.drivers.people.keep_odds),
-            "mix_row": np.minimum(np.arange(len(people.reps)), people.known),
+            "mix_row": np.minimum(creates, people.known),
+            **self.territory.arrays,
         }
+
+    def _tenure(self, middle: Ints, ramp: Floats) -> Ints:
+        """Band of tenure of the first holders in the middle of every bin, shape (people, bins)."""
+        since = self.crew.hired - self.grid.first
+        begun = np.clip(since, 0, self.grid.days.size)
+        gone_through = ramp[:, middle] - np.take_along_axis(ramp, begun[:, None], axis=1)
+        return tenure_band(np.maximum(-since, 0)[:, None] + gone_through).astype(np.int64)
 
     def _posterior(self) -> dict[str, Any]:
         """Arrays that depend on the posterior draw only, shape (posterior draws, ...)."""
@@ -157,10 +186,10 @@ class Tables:
         whats = {change.what for change in self.drivers.changes}
         return {
             "changed": bool(whats & {"close_rate", "cycle_days", "deal_value"}),
-            "share_times": self._factor("close_rate"),
-            "cycle_times": self._factor("cycle_days"),
-            "value_times": self._factor("deal_value"),
-            "margin_times": self._factor("margin"),
+            "share_times": self._factor("close_rate")[self.territory.works],
+            "cycle_times": self._factor("cycle_days")[self.territory.works],
+            "value_times": self._factor("deal_value")[self.territory.works],
+            "margin_times": self._factor("margin")[self.territory.works],
             **self._margin(),
         }
 
@@ -192,10 +221,22 @@ class Tables:
         out |= recent.driven("created", out["created_base"])
         for cause, word in (("won", "win"), ("lost", "loss")):
             out |= effects.hazards(cause, word, prepared.hazards, row, first)
+        out |= self.stages.block(row, first)
         out["value_rep"] = effects.reps("value", row, first)
         out["value_time"] = effects.trend("value", row, first, prepared.value.quarters)
         leads = self.leads.block(row, first, recent)
-        return out | {"leads": None if leads is None else leads | stays}
+        out["leads"] = None if leads is None else self._by_row(leads | stays)
+        return self._by_row(out)
+
+    def _by_row(self, by_person: dict[str, Any]) -> dict[str, Any]:
+        """Arrays of people as arrays of rows; the same ones where no territory moves."""
+        ground = self.territory
+        if not ground.given.any():
+            return by_person
+        rows = dict.fromkeys(_CREATING, ground.creates) | dict.fromkeys(_WORKING, ground.works)
+        if not by_person["driven"]:
+            del rows["created_drive"]
+        return {name: x[:, rows[name]] if name in rows else x for name, x in by_person.items()}
 
     def count_activities(self, first: int, draws: int, counted: Counted) -> None:
         """Add up the activities of some draws alone, whatever they drive; see :meth:`block`."""

@@ -203,9 +203,15 @@ def company_target(world: World) -> int:
     return round(1.05 * float(row["target"].iloc[0]) / 100_000) * 100_000
 
 
+def _hundreds(amount: float) -> int:
+    """An amount that somebody might have written."""
+    return round(amount / 1000) * 1000 or 1000
+
+
 def plan_text(world: World) -> str:
     """Return a plan for the year after the records."""
     year, spec = world.spec.last_day.year + 1, world.spec
+    month = company_target(world) / 12
     return f"""\
 # The plan for next year. Lines that begin with "#" are remarks.
 name = "FY{year} base"
@@ -230,6 +236,30 @@ target = {company_target(world):_}
 company = 0.7
 team = 0.6
 rep = 0.6
+
+# How deals become money (`quotacast cash` and `quotacast revenue`).
+[terms]
+bill = "at_close"           # or monthly, quarterly, yearly, milestones
+due_days = 30
+
+[cash]
+opening = {_hundreds(0.4 * month):_}         # on the evening of as_of
+floor = {_hundreds(0.3 * month):_}           # what the account must not fall short of
+vat = "25%"
+vat_days = 26               # from the end of a month to the payment of its tax
+
+[[cash.out]]
+name = "salaries and rent"
+amount = {_hundreds(0.48 * month):_}
+on = {year}-01-25
+every = "month"
+kind = "payroll"
+
+[[cash.variable]]           # what delivery costs
+name = "suppliers"
+share = "40%"
+of = "billings"
+after_days = 30             # from the end of the month
 
 # What if four people joined the {spec.team_names[-1]} team in February?
 [scenario.hire_four]

@@ -30,7 +30,7 @@ _PURPOSES = (
     "win_shock", "win_quarter", "loss_shock", "loss_quarter", "deal", "deal_normal", "lead", "dry_lead",
     "dry_lead_fate", "lead_touch", "stage", "stage_normal", "invoice", "invoice_normal", "quota",
     "activity_quarter", "lead_week", "lead_shock", "lead_quarter", "lead_fate", "convert_shock",
-    "convert_quarter", "disqualify_shock", "disqualify_quarter",
+    "convert_quarter", "disqualify_shock", "disqualify_quarter", "stage_move",
 )  # fmt: skip
 
 
@@ -132,7 +132,12 @@ def make_people(spec: WorldSpec, clock: Clock) -> People:
 
 def ar1(rng: np.random.Generator, n: int, sd: float, rho: float, shape: tuple[int, ...] = ()) -> Floats:
     """Draw a stationary AR(1) with standard deviation ``sd``, shape ``(n, *shape)``."""
-    x = sd * rng.standard_normal((n, *shape))
-    for t in range(1, n):
+    return persistent(rng.standard_normal((n, *shape)), sd, rho)
+
+
+def persistent(steps: Floats, sd: float, rho: float) -> Floats:
+    """Stationary AR(1) with standard deviation ``sd`` from its standardised steps, along the first axis."""
+    x = sd * steps
+    for t in range(1, x.shape[0]):
         x[t] = rho * x[t - 1] + np.sqrt(1.0 - rho**2) * x[t]
     return np.asarray(x)

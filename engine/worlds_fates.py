@@ -36,7 +36,7 @@ def fates(
     is drawn by that day's hazards. The day of creation counts half.
     """
     created, rep, heir, handed, segment, dead = row
-    one, two = (_daily_hazard(clock, r, c) for r, c in zip(log_rates, causes, strict=True))
+    one, two = (daily_hazard(clock, r, c) for r, c in zip(log_rates, causes, strict=True))
     by_segment = [np.exp(np.asarray(c.segment))[segment] for c in causes]
     threshold = -np.log1p(-u[:, 0])
     total = np.zeros(created.size)
@@ -61,6 +61,7 @@ def fates(
     return closed, cause
 
 
-def _daily_hazard(clock: Clock, log_rate: Floats, true: Cause) -> Floats:
+def daily_hazard(clock: Clock, log_rate: Floats, true: Cause) -> Floats:
+    """Hazard of every day and rep but for age and segment, shape (days, reps)."""
     position = np.asarray(true.position)[clock.position]
     return np.asarray(7.0 * clock.share[:, None] * np.exp(log_rate + position[:, None]))

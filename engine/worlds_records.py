@@ -22,12 +22,13 @@ from quotacast.engine.worlds_clock import (
     Ints,
     People,
     Stream,
-    ar1,
     make_clock,
     make_people,
+    persistent,
     streams,
 )
 from quotacast.engine.worlds_fates import fates, heirs
+from quotacast.engine.worlds_stages import MOST_MOVES, Stays, staged_fates
 from quotacast.engine.worlds_truth import (
     AGE_BANDS,
     LEAD_BANDS,
@@ -38,13 +39,17 @@ from quotacast.engine.worlds_truth import (
     WorldSpec,
 )
 
+#: Whose monthly shocks move with another's, as far as the truth's comovement says.
+_FOLLOWS = {"loss": "win", "disqualify": "convert"}
+
 
 @dataclass(frozen=True)
 class Deals:
     """Opportunities in the order of creation; days are numbers on the clock.
 
     ``cause`` is 1 for won, 2 for lost and 0 where ``closed`` is `NEVER`; ``lead`` is the number of the
-    lead it came from, -1 without one; ``heir`` owns the deal from ``handed`` on.
+    lead it came from, -1 without one; ``heir`` owns the deal from ``handed`` on; ``stays`` are its stages
+    where the truth has a chain of them.
     """
 
     created: Ints
@@ -61,6 +66,7 @@ class Deals:
     known: Bools
     cost: Floats
     uniform: Floats
+    stays: Stays | None = None
 
 
 @dataclass(frozen=True)
@@ -130,8 +136,13 @@ def _log_rates(spec: WorldSpec, clock: Clock, stream: Stream) -> tuple[dict[str,
         true_leads = spec.truth.leads
         models["lead"] = true_leads.arrival
         models |= {"convert": true_leads.convert, "disqualify": true_leads.disqualify}
+    steps = {name: stream(f"{name}_shock").standard_normal(months) for name in models}
+    for name, leader in _FOLLOWS.items():
+        if name in steps:
+            r = spec.truth.comovement
+            steps[name] = r * steps[leader] + np.sqrt(1.0 - r**2) * steps[name]
     for name, true in models.items():
-        shocks[name] = ar1(stream(f"{name}_shock"), months, true.shock_sd, true.shock_rho)
+        shocks[name] = persistent(steps[name], true.shock_sd, true.shock_rho)
         own = true.rep_quarter_sd * stream(f"{name}_quarter").standard_normal((quarters, spec.n_reps))
         common = true.level + shocks[name][clock.month] + _market(spec, clock, name)
         rates[name] = common[:, None] + np.asarray(true.rep) + own[clock.quarter]
@@ -231,10 +242,15 @@ def _deals(
     heir, handed = heirs(people, rep, created, u[:, 1])
     dead = u[:, 2] < spec.truth.dead_share
     row, rates = (created, rep, heir, handed, segment, dead), (rate["win"], rate["loss"])
-    closed, cause = fates(clock, (spec.truth.win, spec.truth.loss), rates, AGE_BANDS, row, u[:, 3:5])
+    causes, chain, stays = (spec.truth.win, spec.truth.loss), spec.truth.stages, None
+    if chain is None:
+        closed, cause = fates(clock, causes, rates, AGE_BANDS, row, u[:, 3:5])
+    else:
+        moves = stream("stage_move").random((created.size, MOST_MOVES, 2))
+        closed, cause, stays = staged_fates(clock, causes, rates, AGE_BANDS, row, u[:, 3:5], chain, moves)
     amount, quote, cost = _money(spec, segment, rep, z, u[:, 5])
     known = u[:, 6] < spec.truth.value.known_share
-    return Deals(*row, closed, cause, lead, amount, quote, known, cost, u[:, 7:])
+    return Deals(*row, closed, cause, lead, amount, quote, known, cost, u[:, 7:], stays)
 
 
 def _choose(shares: Floats, u: Floats) -> Ints:

@@ -143,30 +143,25 @@ def _stages(spec: WorldSpec, records: Records, names: Objects) -> pd.DataFrame:
     deals = records.deals
     n = deals.created.size
     stream = streams(spec.seed)
-    u, z = stream("stage").random((n, 5)), stream("stage_normal").standard_normal((n, 4))
+    z = stream("stage_normal").standard_normal((n, 4))
     closed = deals.closed != NEVER
-    reached = np.where(deals.cause == 1, len(STAGES), 1 + (u[:, 3] * len(STAGES)).astype(np.int64))
-    idle = -np.log1p(-u[:, 4]) * IDLE_STAGE_DAYS * len(STAGES)
-    life = np.where(closed, deals.closed - deals.created, idle)
-    part = np.column_stack([np.zeros(n), np.sort(u[:, :3], axis=1)])
-    entered = deals.created[:, None] + np.floor(part * life[:, None]).astype(np.int64)
-    outlook = np.ceil(np.asarray(STAGE_OUTLOOK) * np.exp(0.3 * z)).astype(np.int64)
-    deal, stage = np.nonzero(np.arange(len(STAGES)) < reached[:, None])
+    deal, stage, entered, order = _told(deals, stream("stage").random((n, 5)))
+    outlook = np.ceil(np.asarray(STAGE_OUTLOOK) * np.exp(0.3 * z)).astype(np.int64)[deal, stage]
     ends = np.flatnonzero(closed)
     quote = np.where(deals.known, deals.quote, np.nan)
     final = np.where(deals.cause == 1, deals.amount, quote)
     rows = pd.DataFrame(
         {
             "deal": np.concatenate([deal, ends]),
-            "order": np.concatenate([stage.astype(float), np.full(ends.size, 9.0)]),
+            "order": np.concatenate([order, np.full(ends.size, 99.0)]),
             "stage": np.concatenate(
                 [
                     np.asarray(STAGES, dtype=object)[stage],
                     np.where(deals.cause[ends] == 1, "Closed Won", "Closed Lost").astype(object),
                 ]
             ),
-            "entered": np.concatenate([entered[deal, stage], deals.closed[ends]]),
-            "expected": np.concatenate([(entered + outlook)[deal, stage], deals.closed[ends]]),
+            "entered": np.concatenate([entered, deals.closed[ends]]),
+            "expected": np.concatenate([entered + outlook, deals.closed[ends]]),
             "amount": np.concatenate([quote[deal], final[ends]]),
         }
     )
@@ -177,6 +172,21 @@ def _stages(spec: WorldSpec, records: Records, names: Objects) -> pd.DataFrame:
     rows["rep"] = np.where(day >= deals.handed[number], deals.heir[number], deals.rep[number])
     rows["opportunity_id"] = names[number]
     return rows
+
+
+def _told(deals: Deals, u: Floats) -> tuple[Ints, Ints, Ints, Floats]:
+    """Deal, stage, day and order of every entry: of the chain, else as parts of the time a deal took."""
+    if deals.stays is not None:
+        deal, stage, entered = deals.stays.deal, deals.stays.stage, deals.stays.entered
+        return deal, stage, entered, (np.arange(deal.size) - np.searchsorted(deal, deal)).astype(float)
+    closed = deals.closed != NEVER
+    reached = np.where(deals.cause == 1, len(STAGES), 1 + (u[:, 3] * len(STAGES)).astype(np.int64))
+    idle = -np.log1p(-u[:, 4]) * IDLE_STAGE_DAYS * len(STAGES)
+    life = np.where(closed, deals.closed - deals.created, idle)
+    part = np.column_stack([np.zeros(closed.size), np.sort(u[:, :3], axis=1)])
+    entered = deals.created[:, None] + np.floor(part * life[:, None]).astype(np.int64)
+    deal, stage = np.nonzero(np.arange(len(STAGES)) < reached[:, None])
+    return deal, stage, entered[deal, stage], stage.astype(float)
 
 
 def _handovers(deals: Deals, rows: pd.DataFrame) -> pd.DataFrame:

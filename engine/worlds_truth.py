@@ -129,6 +129,22 @@ class Payment:
 
 
 @dataclass(frozen=True)
+class StageChain:
+    """What stages do to deals, by stage and band of the days spent in it.
+
+    ``bands`` are the first days of the bands, ``win`` and ``loss`` log factors on the hazards of
+    winning and losing, ``move`` log hazards per average day of moving on, and ``next`` the shares of the
+    stages that follow, from row to column. Deals begin in the first stage.
+    """
+
+    bands: tuple[int, ...]
+    win: tuple[tuple[float, ...], ...]
+    loss: tuple[tuple[float, ...], ...]
+    move: tuple[tuple[float, ...], ...]
+    next: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
 class Truth:
     """Every true parameter of a company.
 
@@ -142,6 +158,10 @@ class Truth:
         Shares of Monday to Sunday in creations, activities and closings; sum 1, all positive.
     dead_share : float
         Share of opportunities that nobody ever closes.
+    stages : StageChain, optional
+        None: stages are told afterwards, as parts of the time that a deal took.
+    comovement : float
+        Correlation of the steps of the monthly shocks of winning and losing (and of leads' two ends).
     """
 
     creation: Creation
@@ -155,6 +175,12 @@ class Truth:
     weekday: tuple[float, ...]
     dead_share: float
     market_shock: MarketShock | None
+    stages: StageChain | None = None
+    comovement: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not -1.0 <= self.comovement <= 1.0:
+            raise PlanError(f"truth: comovement {self.comovement}: a correlation from -1 to 1 is wanted")
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,11 @@ class Episodes:
         0 still open, 1 and 2 the causes of ending.
     codes : mapping of str to ndarray of int32
         Axes that stay the same for the whole episode (rep, segment, amount band).
+    origin : ndarray of int64, optional
+        Day from which age is counted where that is not the beginning: an invoice's due day. Ages before it
+        are negative.
+    weight : ndarray, optional
+        Share of an episode's exposure that counts.
     """
 
     start: Ints
@@ -53,9 +58,16 @@ class Episodes:
     stop: Ints
     outcome: NDArray[np.int8]
     codes: Mapping[str, Codes] = field(default_factory=dict)
+    origin: Ints | None = None
+    weight: Floats | None = None
 
     def __len__(self) -> int:
         return int(self.start.size)
+
+    @property
+    def age_from(self) -> Ints:
+        """Day from which age is counted."""
+        return self.start if self.origin is None else self.origin
 
     def where(self, keep: NDArray[np.bool_]) -> Episodes:
         """Return the episodes marked in ``keep``."""
@@ -65,6 +77,8 @@ class Episodes:
             self.stop[keep],
             self.outcome[keep],
             {name: code[keep] for name, code in self.codes.items()},
+            None if self.origin is None else self.origin[keep],
+            None if self.weight is None else self.weight[keep],
         )
 
     def observed_from(self, day: int) -> Episodes:
@@ -127,7 +141,7 @@ def hazard_cells(
     grid : TimeGrid
         Must span every entry and stop.
     age_edges : sequence of int
-        First day of age of every band, starting at 0; the last band is open.
+        First day of age of every band, the first at or before the least age; the last band is open.
     causes : int
         Number of ways to end.
     """
@@ -135,17 +149,19 @@ def hazard_cells(
     row, piece = _spread(grid.piece(episodes.entry), grid.piece(episodes.stop))
     lo = np.maximum(episodes.entry[row], grid.edges[piece])
     hi = np.minimum(episodes.stop[row] + 1, grid.edges[piece + 1])
-    first_band = np.searchsorted(edges, lo - episodes.start[row], side="right") - 1
-    last_band = np.searchsorted(edges, hi - 1 - episodes.start[row], side="right") - 1
+    first_band = np.searchsorted(edges, lo - episodes.age_from[row], side="right") - 1
+    last_band = np.searchsorted(edges, hi - 1 - episodes.age_from[row], side="right") - 1
     part, band = _spread(first_band, last_band)
     row, piece, lo, hi = row[part], piece[part], lo[part], hi[part]
     open_end = np.append(edges[1:], np.iinfo(np.int64).max // 2)
-    lo = np.maximum(lo, episodes.start[row] + edges[band])
-    hi = np.minimum(hi, episodes.start[row] + open_end[band])
+    lo = np.maximum(lo, episodes.age_from[row] + edges[band])
+    hi = np.minimum(hi, episodes.age_from[row] + open_end[band])
     exposure = grid.weighted(lo, hi)
     off_first, off_last = exposure_corrections(episodes, grid)
     is_first, is_last = lo == episodes.entry[row], hi == episodes.stop[row] + 1
     exposure -= is_first * off_first[row] + is_last * off_last[row]
+    if episodes.weight is not None:
+        exposure *= episodes.weight[row]
     outcome = np.where(is_last, episodes.outcome[row], 0)
     axes: dict[str, NDArray[np.signedinteger[Any]]] = {"age": band, "piece": piece}
     axes |= {name: code[row] for name, code in episodes.codes.items()}

@@ -205,7 +205,7 @@ def prepare_chain(
     shown = {
         name: link
         for name, link in LINKS.items()
-        if name != DEAL and len(history.tables[link.table]) >= FEWEST
+        if name != DEAL and not link.due and len(history.tables[link.table]) >= FEWEST
     }
     parent = {name: _children(history, link) for name, link in shown.items() if link.into == DEAL}
     links = {n: _link_data(history, people, grid, segment, link, driven) for n, link in shown.items()}

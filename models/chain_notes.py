@@ -42,7 +42,7 @@ def link_notes(history: History, yielded: Mapping[str, tuple[int, int]]) -> list
     notes = []
     for name, link in LINKS.items():
         rows = len(history.tables[link.table])
-        if name != DEAL and 0 < rows < FEWEST:
+        if name != DEAL and not link.due and 0 < rows < FEWEST:
             notes.append(f"Only {rows} rows of {link.table}: too few for a model; they are left out.")
     for name, (some, all_of) in yielded.items():
         link = LINKS[name]

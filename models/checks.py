@@ -15,7 +15,7 @@ TAIL = 0.002
 def predictive_check(
     declaration: Declaration, cells: Cells, posterior: Posterior, seed: int
 ) -> dict[str, float | bool]:
-    """Compare observed counts with replicated ones, in total and by month.
+    """Compare observed counts with replicated ones, in total and by month (where cells have months).
 
     Returns
     -------
@@ -38,7 +38,7 @@ def predictive_check(
     if declaration.family == "negbinomial":
         phi = 1.0 / (thin.hyper["overdispersion"][:, None] ** 2 + 1e-9)
         mean = rng.gamma(phi, mean / phi)
-    months = cells.codes["month"]
+    months = cells.codes.get("month", np.zeros(len(cells), dtype=np.int32))
     size = int(months.max()) + 1
     seen = np.bincount(months, cells.response, minlength=size)
     expected = np.stack([np.bincount(months, row, minlength=size) for row in mean])

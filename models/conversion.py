@@ -58,6 +58,9 @@ class Link:
         Link that an episode begins when it ends by the first cause; empty where it begins none.
     driven : bool
         Whether activity may drive the arrivals.
+    due : str
+        Column of the day around which an episode ends; such a link has no reps and is prepared by
+        :mod:`quotacast.models.invoices`. Empty for all others.
     """
 
     table: str
@@ -68,6 +71,7 @@ class Link:
     arrivals: str = ""
     into: str = ""
     driven: bool = False
+    due: str = ""
 
 
 LINKS: dict[str, Link] = {
@@ -84,6 +88,7 @@ LINKS: dict[str, Link] = {
         "opportunity",
         driven=True,
     ),
+    "invoice": Link("invoices", "issued_on", "paid_on", "", ("paid",), due="due_on"),
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -22,14 +23,17 @@ from quotacast.models.amounts import (
 from quotacast.models.cells import Codes, Episodes
 from quotacast.models.chain import Chain, prepare_chain
 from quotacast.models.checks import predictive_check
+from quotacast.models.comovement import Comovement, comovement
 from quotacast.models.conversion import LINKS, HazardData, episodes, hazard_data
 from quotacast.models.counts import CountData
 from quotacast.models.covariates import Covariate, segment_covariate
 from quotacast.models.history.breaks import find_breaks, sentence
 from quotacast.models.history.history import History
 from quotacast.models.history.truncation import entry_date
+from quotacast.models.invoices import PaymentData, payment_data
 from quotacast.models.people import Employment, employment
 from quotacast.models.periods import Calendar
+from quotacast.models.stages import StageData, stage_data
 from quotacast.models.terms import Cells, Declaration, Floats, Posterior
 from quotacast.models.timegrid import Ints, TimeGrid, day_number, holiday_note, learned_grid
 
@@ -44,7 +48,7 @@ MIX_WEIGHT = 20.0
 #: The models that every funnel has; the chain before the deal adds its own (`Prepared.models`).
 MODELS = ("created", "won", "lost", "value")
 #: Changes with every change to the models that makes an older fit useless.
-MODEL_VERSION = 3
+MODEL_VERSION = 4
 #: Days of history without which nothing can be fitted.
 SHORTEST = 28
 
@@ -66,6 +70,10 @@ class Prepared:
         What comes before the deal: activities and leads, as far as the data hold them.
     doubts : tuple of str
         Those of the notes that make the forecast doubtful: an end unlike the time before it, no amounts.
+    payments : PaymentData, optional
+        How invoices are paid; without a model where they are too few, None without that link.
+    stages : StageData, optional
+        The chain of stages that open deals pass; None where they go by age alone.
     """
 
     fingerprint: str
@@ -82,6 +90,8 @@ class Prepared:
     notes: tuple[str, ...]
     chain: Chain
     doubts: tuple[str, ...] = ()
+    payments: PaymentData | None = None
+    stages: StageData | None = None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -97,6 +107,8 @@ class Prepared:
             "lost": lost,
             "value": (self.value.declaration, self.value.cells),
             **self.chain.declared(),
+            **(self.payments.declared() if self.payments is not None else {}),
+            **({} if self.stages is None else self.stages.declared()),
         }
 
 
@@ -130,6 +142,16 @@ class Funnel:
     def draws(self) -> int:
         """Posterior draws."""
         return self.posteriors["won"].draws
+
+    @cached_property
+    def comovements(self) -> Mapping[str, tuple[str, Comovement]]:
+        """By the second way in which something ends: the first, and how their shocks move together."""
+        pairs = [link.causes[:2] for link in LINKS.values() if len(link.causes) > 1]
+        return {
+            second: (first, comovement(self.posteriors[first], self.posteriors[second]))
+            for first, second in pairs
+            if first in self.posteriors and second in self.posteriors
+        }
 
     def diagnostics(self) -> dict[str, dict[str, float | int | str | bool]]:
         """Diagnostics and predictive checks by model, JSON-ready."""
@@ -180,7 +202,12 @@ def prepare(history: History, calendar: Calendar) -> Prepared:
     sizes = {"rep": len(people.reps), "segment": len(segment.levels), "amount": quotes.bands}
     direct, chain = prepare_chain(history, people, grid, segment)
     doubts = _doubts(history, quotes)
+    bills = LINKS.get("invoice")
+    payments = payment_data(history, calendar, bills) if bills is not None and bills.due else None
+    paying = payments.notes if payments is not None else ()
     row_codes: dict[str, Codes] = {"segment": codes["segment"], "rep": codes["rep"]}
+    hazards = hazard_data(found, grid, LINKS["opportunity"].causes, sizes)
+    stages, said = stage_data(history, codes, grid, hazards)
     return Prepared(
         history.fingerprint,
         history.as_of_date,
@@ -191,11 +218,20 @@ def prepare(history: History, calendar: Calendar) -> Prepared:
         quotes,
         found,
         direct,
-        hazard_data(found, grid, LINKS["opportunity"].causes, sizes),
+        hazards,
         value_data(history, quotes, row_codes, sizes, grid),
-        (*_notes(history, entry, people, quotes, segment), *holiday_note(grid), *chain.notes, *doubts),
+        (
+            *_notes(history, entry, people, quotes, segment),
+            *holiday_note(grid),
+            *chain.notes,
+            *said,
+            *paying,
+            *doubts,
+        ),
         chain,
         doubts,
+        payments,
+        stages,
     )
 
 

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,7 @@ PROPOSAL_DF = (15.0, 5.0, 3.0)
 #: How far out, in standard deviations, the proposal's width is measured, and its limits. The wider counts:
 #: a proposal that is too narrow on one side costs far more than one that is too wide.
 REACHES = (1.5, 3.0, 5.0)
+KNOTS = np.array([*(-r for r in reversed(REACHES)), 0.0, *REACHES])
 STRETCH = (0.5, 2.5)
 #: Least curvature of the proposal; the prior alone has 1.
 LEAST_CURVATURE = 0.4
@@ -123,9 +125,9 @@ _one_blas_thread = _OneBlasThread()
 def _fit(declaration: Declaration, cells: Cells, draws: int, seed: int) -> Posterior:
     problem = Problem(declaration, cells)
     mode = find_mode(problem)
-    proposal = split_t(problem, mode)
+    proposal, guess = split_t(problem, mode)
     for points, df in zip(POINTS, PROPOSAL_DF, strict=True):
-        sample = propose(problem, mode, replace(proposal, df=df), points, draws, seed)
+        sample = propose(problem, guess, replace(proposal, df=df), points, draws, seed)
         weights, khat = smoothed_weights(sample.log_weights.ravel())
         if khat <= KHAT_LIMIT:
             break
@@ -230,23 +232,50 @@ class SplitT:
         return self.centre + (t * np.where(low, self.below, self.above)) @ self.axes.T, log_density
 
 
-def split_t(problem: Problem, mode: Mode) -> SplitT:
+@dataclass(frozen=True)
+class Guess:
+    """Where the effects' mode will be found: near what moves along each axis alone add up to.
+
+    Attributes
+    ----------
+    mode : Mode
+    inverse : ndarray, shape (d, d)
+        From a move of ``zeta`` to its parts along the axes.
+    moves : ndarray, shape (d, knots, dimension)
+        How the effects' mode moves as an axis goes to each of :data:`KNOTS`; linear in between and beyond.
+    """
+
+    mode: Mode
+    inverse: Floats
+    moves: Floats
+
+    def at(self, zeta: Floats) -> Floats:
+        """Where to start looking at ``zeta``, shape (dimension,)."""
+        along = self.inverse @ (zeta - self.mode.zeta)
+        below = np.clip(np.searchsorted(KNOTS, along) - 1, 0, KNOTS.size - 2)
+        share = (along - KNOTS[below]) / (KNOTS[below + 1] - KNOTS[below])
+        axis = np.arange(along.size)
+        moved = (1.0 - share) @ self.moves[axis, below] + share @ self.moves[axis, below + 1]
+        return np.asarray(self.mode.z + moved)
+
+
+def split_t(problem: Problem, mode: Mode) -> tuple[SplitT, Guess]:
     """Fit the proposal: how far to each side of each axis does L fall as a t would?"""
     values, axes = linalg.eigh(mode.curvature)
     # The symmetric root keeps the axes close to the hyperparameters themselves, along which the posterior
     # is skew: flat where an sd goes to zero, steep where it grows.
-    root = (axes / np.sqrt(np.maximum(values, LEAST_CURVATURE))) @ axes.T
-    sides = []
-    for sign in (-1.0, 1.0):
-        widths = np.empty((len(REACHES), values.size))
-        for r, reach in enumerate(REACHES):
-            for j in range(values.size):
-                move = sign * reach * root[:, j]
-                found = solve(problem, mode.zeta + move, mode.z + mode.slope @ move, LOOSE)
-                fall = max(mode.value - found.log_marginal, 1e-3)
-                widths[r, j] = np.clip(reach / np.sqrt(2.0 * fall), *STRETCH)
-        sides.append(widths.max(axis=0))
-    return SplitT(mode.zeta, root, sides[0], sides[1], PROPOSAL_DF[0])
+    scale = np.sqrt(np.maximum(values, LEAST_CURVATURE))
+    root = (axes / scale) @ axes.T
+    widths = np.empty((KNOTS.size, values.size))
+    moves = np.zeros((values.size, KNOTS.size, problem.dimension))
+    for k, j in product(np.flatnonzero(KNOTS), range(values.size)):
+        move = KNOTS[k] * root[:, j]
+        found = solve(problem, mode.zeta + move, mode.z + mode.slope @ move, LOOSE)
+        fall = max(mode.value - found.log_marginal, 1e-3)
+        widths[k, j] = np.clip(abs(KNOTS[k]) / np.sqrt(2.0 * fall), *STRETCH)
+        moves[j, k] = found.point.z + found.factor.solve(found.point.gradient) - mode.z
+    below, above = widths[KNOTS < 0].max(axis=0), widths[KNOTS > 0].max(axis=0)
+    return SplitT(mode.zeta, root, below, above, PROPOSAL_DF[0]), Guess(mode, (axes * scale) @ axes.T, moves)
 
 
 @dataclass(frozen=True)
@@ -267,7 +296,7 @@ class Sample:
     iterations: int
 
 
-def propose(problem: Problem, mode: Mode, proposal: SplitT, points: int, draws: int, seed: int) -> Sample:
+def propose(problem: Problem, guess: Guess, proposal: SplitT, points: int, draws: int, seed: int) -> Sample:
     """Draw hyperparameters and effects and weigh them by their exact posterior density."""
     zetas, log_q = proposal.points(points, seed)
     points = zetas.shape[0]
@@ -278,9 +307,8 @@ def propose(problem: Problem, mode: Mode, proposal: SplitT, points: int, draws: 
     log_weights = np.empty((points, 2 * half))
     iterations = 0
     for i, zeta in enumerate(zetas):
-        start = mode.z + mode.slope @ (zeta - mode.zeta)
         try:
-            found = solve(problem, zeta, start, LOOSE)
+            found = solve(problem, zeta, guess.at(zeta), LOOSE)
         except FitError:  # so far out that the curvature overflows: no posterior mass there
             hyper[i], x[i], log_weights[i] = 0.0, 0.0, -np.inf
             continue
@@ -307,12 +335,19 @@ def candidates(found: Conditional, noise: Floats) -> tuple[Floats, Floats]:
         return x, found.log_marginal + kept
     own = scales.own
     design = problem.design
-    log_weights = kept + kernels.count_likelihoods(
-        x, design.codes, problem.exposure, problem.y_levels, problem.y, own, design.factors(x)
+    log_weights = kept + problem.y_levels @ x + problem.y_exposure
+    log_weights += kernels.count_likelihoods(
+        np.exp(design.columns.fold(x)),
+        design.columns.codes,
+        problem.exposure,
+        problem.y,
+        problem.by_response,
+        own,
+        design.factors(x),
     )
     if own > 0:
         log_weights += float(problem.above @ np.log1p(own * np.arange(problem.above.size)))
-    log_weights += float(problem.y @ design.offset) - float(found.zeta @ found.zeta) / 2.0
+    log_weights -= float(found.zeta @ found.zeta) / 2.0
     log_weights += (np.sum(noise**2, axis=0) - np.sum(z**2, axis=0) - found.factor.log_det) / 2.0
     return x, log_weights
 

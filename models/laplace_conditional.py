@@ -50,11 +50,11 @@ MAX_HALVINGS = 30
 
 @dataclass(frozen=True)
 class Point:
-    """Value and derivatives of f at some coordinates ``z``."""
+    """Value and derivatives of f at some coordinates ``z``; ``expected`` is every cell's mean."""
 
     z: Floats
     x: Floats
-    eta: Floats
+    expected: Floats
     value: float
     gradient: Floats
     score: Floats
@@ -65,22 +65,28 @@ class Point:
 def evaluate(problem: Problem, scales: Scales, z: Floats) -> Point:
     """Log likelihood minus z'z/2 with what Newton and the corrections need."""
     x = problem.mean + problem.to_levels(z, scales)
-    eta = problem.design.predict(x)
-    value, w, w1, g = _moments(problem, scales.own, eta)
+    if problem.declaration.family == "normal":
+        expected = problem.design.predict(x)
+        value, w, w1, g = _normal_moments(problem, scales.own, expected)
+    else:
+        expected = problem.design.means(x)
+        value, w, w1, g = _count_moments(problem, scales.own, expected)
+        value += float(problem.y_levels @ x) + problem.y_exposure
     score = problem.design.scatter(g)
     gradient = problem.to_coordinates(score, scales) - z
-    return Point(z, x, eta, value - float(z @ z) / 2.0, gradient, score, w, w1)
+    return Point(z, x, expected, value - float(z @ z) / 2.0, gradient, score, w, w1)
 
 
-def _moments(problem: Problem, own: float, eta: Floats) -> tuple[float, Floats, Floats, Floats]:
-    y = problem.y
-    if problem.declaration.family == "normal":
-        n, residual = problem.exposure, y - eta
-        squares = problem.squares + float(n @ residual**2)
-        value = -float(n.sum()) * np.log(own) - squares / (2.0 * own**2)
-        return value, n / own**2, np.zeros_like(eta), n * residual / own**2
-    w, w1, g = np.empty_like(eta), np.empty_like(eta), np.empty_like(eta)
-    value = kernels.count_moments(eta, y, own, w, w1, g)
+def _normal_moments(problem: Problem, own: float, eta: Floats) -> tuple[float, Floats, Floats, Floats]:
+    n, residual = problem.exposure, problem.y - eta
+    squares = problem.squares + float(n @ residual**2)
+    value = -float(n.sum()) * np.log(own) - squares / (2.0 * own**2)
+    return value, n / own**2, np.zeros_like(eta), n * residual / own**2
+
+
+def _count_moments(problem: Problem, own: float, mu: Floats) -> tuple[float, Floats, Floats, Floats]:
+    w, w1, g = np.empty_like(mu), np.empty_like(mu), np.empty_like(mu)
+    value = kernels.count_moments(mu, problem.y, own, w, w1, g)
     if own > 0:
         value += float(problem.above @ np.log1p(own * np.arange(problem.above.size)))
     return value, w, w1, g
@@ -94,13 +100,13 @@ class Factor:
         self.block, self.border, self.diagonal = problem.design.gram(w)
         s = scales.arrow_sd
         self.corner = 1.0 + s * s * self.diagonal
-        self.edge = s * scales.adjoint(self.border.T)
+        self.edge = s * scales.adjoint(self.border)
         scaled = self.edge / np.sqrt(self.corner)
         # Only the lower triangle is used.
         schur = scales.adjoint(scales.adjoint(self.block).T)
-        schur = schur - linalg.blas.dsyrk(1.0, scaled.T, trans=1, lower=1)
         schur[np.diag_indices_from(schur)] += 1.0
-        self.lower, failed = linalg.lapack.dpotrf(schur, lower=1, clean=1)
+        schur = linalg.blas.dsyrk(-1.0, scaled.T, beta=1.0, c=schur.T, trans=1, lower=1, overwrite_c=1)
+        self.lower, failed = linalg.lapack.dpotrf(schur, lower=1, clean=1, overwrite_a=1)
         if failed:
             raise FitError(f"model {problem.declaration.name}: the curvature is not positive definite")
 
@@ -153,18 +159,18 @@ class Factor:
 
     @cached_property
     def covariance(self) -> tuple[Floats, Floats, Floats]:
-        """H^-1 as its dense block, the border (arrow x dense) and the arrow's diagonal."""
+        """H^-1 as its dense block, the border (dense x arrow) and the arrow's diagonal."""
         inverse = linalg.lapack.dpotri(self.lower, lower=1)[0]
         block = np.tril(inverse) + np.tril(inverse, -1).T
-        share = self.edge.T / self.corner[:, None]
-        border = -share @ block
-        return block, border, 1.0 / self.corner - np.einsum("ij,ij->i", border, share)
+        share = self.edge / self.corner
+        border = -block @ share
+        return block, border, 1.0 / self.corner - np.einsum("ji,ji->i", border, share)
 
     def times_gram(self, x: Floats) -> Floats:
         """G x for a vector of levels."""
         k = self.problem.dense
         return np.concatenate(
-            [self.block @ x[:k] + self.border.T @ x[k:], self.border @ x[:k] + self.diagonal * x[k:]]
+            [self.block @ x[:k] + self.border @ x[k:], self.border.T @ x[:k] + self.diagonal * x[k:]]
         )
 
     def predictor_variances(self) -> Floats:
@@ -172,9 +178,7 @@ class Factor:
         block, border, diagonal = self.covariance
         scales, s = self.scales, self.scales.arrow_sd
         return self.problem.design.variances(
-            scales.apply(scales.apply(block).T),
-            np.ascontiguousarray((s * scales.apply(border.T)).T),
-            s * s * diagonal,
+            scales.apply(scales.apply(block).T), s * scales.apply(border), s * s * diagonal
         )
 
 
@@ -250,7 +254,7 @@ class Conditional:
         slope = scales.values[problem.index[f"{term.name}_sd"]] * ar1_slope(term.size, rho)
         block, border, _ = factor.covariance
         turned = block[where] @ scales.adjoint(factor.block[:, levels])
-        turned += scales.arrow_sd * (border[:, where].T @ factor.border[:, levels])
+        turned += scales.arrow_sd * (border[where] @ factor.border[levels].T)
         x_dot = slope @ self.point.z[where]
         score = self.point.score[levels]
         return float(
@@ -263,12 +267,12 @@ class Conditional:
         """By the overdispersion or by sigma; ``shift`` in levels."""
         problem, own, point = self.problem, self.scales.own, self.point
         if problem.declaration.family == "normal":
-            n, residual = problem.exposure, problem.y - point.eta
+            n, residual = problem.exposure, problem.y - point.expected
             squares = problem.squares + float(n @ residual**2)
             curvature = -2.0 / own * float(point.w @ self.variances)
             return -float(n.sum()) / own + squares / own**3 - curvature / 2.0
-        g, w = np.empty_like(point.eta), np.empty_like(point.eta)
-        total = kernels.dispersion_derivatives(point.eta, problem.y, own, g, w)
+        g, w = np.empty_like(point.expected), np.empty_like(point.expected)
+        total = kernels.dispersion_derivatives(point.expected, problem.y, own, g, w)
         j = np.arange(problem.above.size)
         total += float(problem.above @ (j / (1.0 + own * j))) - float(w @ self.variances) / 2.0
         total += float(shift @ problem.design.scatter(g))

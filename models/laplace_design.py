@@ -2,8 +2,8 @@
 
 A row of the design ``Z`` holds a one in exactly one level of every term with levels, and the values of
 the covariates in the columns of the slopes. Levels are numbered through: terms with levels, then slopes,
-then the eliminated term (*arrow*). The compiled loops know codes only; what slopes add to their results
-is a few passes more, one per slope, and nothing where there is none.
+then the eliminated term (*arrow*). The compiled loops know levels only (:class:`Columns`); what slopes add to
+their results is a few passes more, one per slope, and nothing where there is none.
 """
 
 from __future__ import annotations
@@ -13,72 +13,71 @@ from dataclasses import dataclass
 import numpy as np
 
 from quotacast.models import laplace_kernels as kernels
-from quotacast.models.terms import Codes, Floats
+from quotacast.models.laplace_columns import Columns
+from quotacast.models.terms import Floats
 
 
 @dataclass(frozen=True)
 class Design:
-    """``Z`` with what every cell's predictor is offset by.
+    """``Z`` of a model.
 
     Attributes
     ----------
-    codes : ndarray of int32, shape (n, terms)
-        Levels of the terms with levels, the arrow's last.
+    columns : Columns
+        Levels of the terms with levels.
     covariates : ndarray, shape (n, slopes)
-    offset : ndarray, shape (n,)
-    dense, arrow : int
-        Number of levels before the arrow's (slopes included, as their last), and the arrow's.
+        Their slopes are the last of the levels before the arrow's.
+    exposure : ndarray, shape (n,)
+        Factor of every cell's mean; of a Normal model it is left aside.
     """
 
-    codes: Codes
+    columns: Columns
     covariates: Floats
-    offset: Floats
-    dense: int
-    arrow: int
-
-    @property
-    def size(self) -> int:
-        """Number of all levels."""
-        return self.dense + self.arrow
+    exposure: Floats
 
     @property
     def slopes(self) -> slice:
         """Levels that are slopes."""
-        return slice(self.dense - self.covariates.shape[1], self.dense)
+        return slice(self.columns.dense - self.covariates.shape[1], self.columns.dense)
 
     def predict(self, x: Floats) -> Floats:
-        """Offset + Z x for a vector of levels, shape (n,)."""
-        offset = self.offset
-        if self.covariates.shape[1]:
-            offset = offset + self.covariates @ x[self.slopes]
-        return kernels.predict(x, self.codes, offset)
+        """Z x for a vector of levels, shape (n,)."""
+        eta = kernels.predict(self.columns.fold(x), self.columns.codes)
+        return eta + self.covariates @ x[self.slopes] if self.covariates.shape[1] else eta
+
+    def means(self, x: Floats) -> Floats:
+        """Exposure times exp(Z x) for a vector of levels, shape (n,)."""
+        mu = kernels.means(np.exp(self.columns.fold(x)), self.columns.codes, self.exposure)
+        return mu * np.exp(self.covariates @ x[self.slopes]) if self.covariates.shape[1] else mu
 
     def scatter(self, value: Floats) -> Floats:
-        """Z' value, shape (size,)."""
-        out = kernels.scatter(self.codes, value, self.size)
+        """Z' value, shape (levels,)."""
+        out = self.columns.scatter(value)
         out[self.slopes] = self.covariates.T @ value
         return out
 
     def gram(self, w: Floats) -> tuple[Floats, Floats, Floats]:
-        """Z'WZ as its dense block, the border (arrow x dense) and the arrow's diagonal."""
-        block, border, diagonal = kernels.gram(self.codes, w, self.dense, self.arrow)
-        for k in range(self.covariates.shape[1]):
-            column = self.scatter(w * self.covariates[:, k])
-            at = self.slopes.start + k
-            block[at], block[:, at] = column[: self.dense], column[: self.dense]
-            border[:, at] = column[self.dense :]
+        """Z'WZ as its dense block, the border (dense x arrow) and the arrow's diagonal."""
+        dense, slopes = self.columns.dense, self.slopes
+        block, border, diagonal = self.columns.gram(w)
+        if self.covariates.shape[1]:
+            weighted = self.covariates * w[:, None]
+            crossed = self.columns.scatter_rows(weighted)
+            block[slopes], block[:, slopes] = crossed[:dense].T, crossed[:dense]
+            block[slopes, slopes] = weighted.T @ self.covariates
+            border[slopes] = crossed[dense:].T
         return block, border, diagonal
 
     def variances(self, block: Floats, border: Floats, diagonal: Floats) -> Floats:
         """Diagonal of Z C Z' for a covariance ``C`` laid out as in :meth:`gram`, shape (n,)."""
-        out = kernels.variances(self.codes, block, border, diagonal)
-        zero = np.zeros(self.codes.shape[0])
-        for k in range(self.covariates.shape[1]):
-            at = self.slopes.start + k
-            column = np.concatenate([block[:, at], border[:, at]])
-            crossed = kernels.predict(column, self.codes, zero)
-            own = self.covariates @ block[self.slopes, at]
-            out += self.covariates[:, k] * (2.0 * crossed + own)
+        out = self.columns.variances(block, border, diagonal)
+        if self.covariates.shape[1]:
+            # slopes with levels count twice, with each other once
+            with_levels = np.concatenate([block[:, self.slopes], border[self.slopes].T])
+            out += 2.0 * kernels.predict_rows(
+                self.columns.fold(with_levels), self.columns.codes, self.covariates
+            )
+            out += np.sum(self.covariates @ block[self.slopes, self.slopes] * self.covariates, axis=1)
         return out
 
     def factors(self, x: Floats) -> Floats:

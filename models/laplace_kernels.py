@@ -1,8 +1,8 @@
 """Compiled loops over cells for :mod:`quotacast.models.laplace`.
 
-Levels of all terms are numbered through: first those of the terms that are solved densely (``dense`` of
-them), then those of the one term that is eliminated (``arrow``), which is the last column of ``codes``.
-Every kernel is one pass over the cells; all release the interpreter's lock.
+Cells are looked up by the entries of a design's columns (:mod:`quotacast.models.laplace_columns`), numbered
+through: first ``wide`` of them, then those of the one term that is eliminated, whose column is the last of
+``codes``. Kernels over cells are one pass each; all release the interpreter's lock.
 
 One kernel serves both count families. With ``a = 1 / phi`` and ``t = a mu`` the negative binomial is ::
 
@@ -11,7 +11,8 @@ One kernel serves both count families. With ``a = 1 / phi`` and ``t = a mu`` the
     -l'' = (1 + a y) mu / (1 + t)^2             (> 0: log concave in eta)
     -l''' = (1 + a y) mu (1 - t) / (1 + t)^3
 
-and Poisson at ``a = 0`` (Lawless 1987, doi:10.2307/3314912).
+and Poisson at ``a = 0`` (Lawless 1987, doi:10.2307/3314912). Means ``mu`` are products of exponentiated
+entries, so that cells cost multiplications only.
 """
 
 from __future__ import annotations
@@ -21,142 +22,181 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from quotacast.models.terms import Codes, Floats
 
+Rows = NDArray[np.int64]
 _F = TypeVar("_F", bound=Callable[..., Any])
 _FAST = {"contract", "reassoc", "nsz"}
 
 
-def _compiled(function: _F) -> _F:
+def compiled(function: _F) -> _F:
+    """Compile a loop: no lock, sums in any order, divisions by zero as in arrays."""
     return cast(_F, numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)(function))
 
 
-@_compiled
-def predict(x: Floats, codes: Codes, offset: Floats) -> Floats:
-    """Linear predictor of every cell."""
-    n, terms = codes.shape
-    eta = np.empty(n)
+@compiled
+def predict(entries: Floats, codes: Codes) -> Floats:
+    """Sum of every cell's entries."""
+    n, columns = codes.shape
+    out = np.empty(n)
     for i in range(n):
-        total = offset[i]
-        for k in range(terms):
-            total += x[codes[i, k]]
-        eta[i] = total
-    return eta
+        total = 0.0
+        for k in range(columns):
+            total += entries[codes[i, k]]
+        out[i] = total
+    return out
 
 
-@_compiled
-def count_moments(eta: Floats, y: Floats, a: float, w: Floats, w1: Floats, g: Floats) -> float:
-    """Log likelihood without its part in ``y`` and ``a`` alone; fills -l'', its derivative and l'."""
+@compiled
+def means(factor: Floats, codes: Codes, exposure: Floats) -> Floats:
+    """Product of exposure and every cell's entries."""
+    n, columns = codes.shape
+    mu = np.empty(n)
+    for i in range(n):
+        product = exposure[i]
+        for k in range(columns):
+            product *= factor[codes[i, k]]
+        mu[i] = product
+    return mu
+
+
+@compiled
+def count_moments(mu: Floats, y: Floats, a: float, w: Floats, w1: Floats, g: Floats) -> float:
+    """Log likelihood without ``y eta`` and what mu does not change; fills -l'', its derivative and l'."""
     total = 0.0
-    for i in range(eta.size):
-        mu = np.exp(eta[i])
+    for i in range(mu.size):
         if a == 0.0:
-            total += y[i] * eta[i] - mu
-            g[i] = y[i] - mu
-            w[i] = mu
-            w1[i] = mu
+            total -= mu[i]
+            g[i] = y[i] - mu[i]
+            w[i] = mu[i]
+            w1[i] = mu[i]
         else:
-            t = a * mu
+            t = a * mu[i]
             u = 1.0 / (1.0 + t)
-            total += y[i] * eta[i] - (y[i] + 1.0 / a) * np.log1p(t)
-            g[i] = (y[i] - mu) * u
-            w[i] = (1.0 + a * y[i]) * mu * u * u
+            total -= (y[i] + 1.0 / a) * np.log1p(t)
+            g[i] = (y[i] - mu[i]) * u
+            w[i] = (1.0 + a * y[i]) * mu[i] * u * u
             w1[i] = w[i] * (1.0 - t) * u
     return total
 
 
-@_compiled
-def dispersion_derivatives(eta: Floats, y: Floats, a: float, g: Floats, w: Floats) -> float:
+@compiled
+def dispersion_derivatives(mu: Floats, y: Floats, a: float, g: Floats, w: Floats) -> float:
     """Derivatives by ``a`` of the log likelihood (returned), of l' and of -l'' (filled)."""
     total = 0.0
-    for i in range(eta.size):
-        mu = np.exp(eta[i])
-        t = a * mu
+    for i in range(mu.size):
+        m = mu[i]
+        t = a * m
         u = 1.0 / (1.0 + t)
         if t < 1e-3:
-            total += mu * mu * (0.5 - t * (2.0 / 3.0 - 0.75 * t)) - y[i] * mu * u
+            total += m * m * (0.5 - t * (2.0 / 3.0 - 0.75 * t)) - y[i] * m * u
         else:
-            total += (np.log1p(t) - t * u) / (a * a) - y[i] * mu * u
-        g[i] = -(y[i] - mu) * mu * u * u
-        w[i] = y[i] * mu * u * u - 2.0 * (1.0 + a * y[i]) * mu * mu * u * u * u
+            total += (np.log1p(t) - t * u) / (a * a) - y[i] * m * u
+        g[i] = -(y[i] - m) * m * u * u
+        w[i] = y[i] * m * u * u - 2.0 * (1.0 + a * y[i]) * m * m * u * u * u
     return total
 
 
-@_compiled
-def scatter(codes: Codes, value: Floats, levels: int) -> Floats:
-    """Sum of a cells' value over every level: Z' value."""
-    n, terms = codes.shape
-    out = np.zeros(levels)
+@compiled
+def scatter(codes: Codes, value: Floats, entries: int) -> Floats:
+    """Sum of a cells' value over every entry."""
+    n, columns = codes.shape
+    out = np.zeros(entries)
     for i in range(n):
-        for k in range(terms):
+        for k in range(columns):
             out[codes[i, k]] += value[i]
     return out
 
 
-@_compiled
-def gram(codes: Codes, w: Floats, dense: int, arrow: int) -> tuple[Floats, Floats, Floats]:
-    """Z'WZ as its dense block, the border (arrow x dense) and the arrow's diagonal."""
-    n, terms = codes.shape
-    last = terms - 1
-    block = np.zeros((dense, dense))
-    border = np.zeros((arrow, dense))
+@compiled
+def scatter_rows(codes: Codes, rows: Floats, entries: int) -> Floats:
+    """Sum of a cells' values, shape (n, k), over every entry, (entries, k)."""
+    n, columns = codes.shape
+    out = np.zeros((entries, rows.shape[1]))
+    for i in range(n):
+        for k in range(columns):
+            for m in range(rows.shape[1]):
+                out[codes[i, k], m] += rows[i, m]
+    return out
+
+
+@compiled
+def predict_rows(entries: Floats, codes: Codes, rows: Floats) -> Floats:
+    """Inner product of a cell's values, shape (n, k), with the sum of its entries, (entries, k)."""
+    n, columns = codes.shape
+    out = np.zeros(n)
+    for i in range(n):
+        for k in range(columns):
+            for m in range(rows.shape[1]):
+                out[i] += rows[i, m] * entries[codes[i, k], m]
+    return out
+
+
+@compiled
+def gram(codes: Codes, w: Floats, wide: int, arrow: int) -> tuple[Floats, Floats, Floats]:
+    """Sum of ``w`` over pairs of entries: a block's lower triangle, border (wide x arrow) and diagonal."""
+    n, columns = codes.shape
+    last = columns - 1
+    block = np.zeros((wide, wide))
+    border = np.zeros((arrow, wide))
     diagonal = np.zeros(arrow)
     for i in range(n):
-        q = codes[i, last] - dense
+        q = codes[i, last] - wide
         diagonal[q] += w[i]
         for j in range(last):
             row = codes[i, j]
             border[q, row] += w[i]
             for k in range(j + 1):
                 block[row, codes[i, k]] += w[i]
-    for j in range(dense):
-        for k in range(j):
-            block[k, j] = block[j, k]
-    return block, border, diagonal
+    return block, np.ascontiguousarray(border.T), diagonal
 
 
-@_compiled
+@compiled
 def variances(codes: Codes, block: Floats, border: Floats, diagonal: Floats) -> Floats:
-    """Variance of every linear predictor from the covariance of the levels, laid out as in ``gram``."""
-    n, terms = codes.shape
-    last = terms - 1
-    dense = block.shape[0]
+    """Variance of every cell's sum of entries from their covariance, laid out as in ``gram``."""
+    n, columns = codes.shape
+    last = columns - 1
+    wide = block.shape[0]
     out = np.empty(n)
     for i in range(n):
-        q = codes[i, last] - dense
+        q = codes[i, last] - wide
         crossed = 0.0
         total = diagonal[q]
         for j in range(last):
             row = codes[i, j]
             total += block[row, row]
-            crossed += border[q, row]
+            crossed += border[row, q]
             for k in range(j):
                 crossed += block[row, codes[i, k]]
         out[i] = total + 2.0 * crossed
     return out
 
 
-@_compiled
-def count_likelihoods(
-    x: Floats, codes: Codes, exposure: Floats, scores: Floats, y: Floats, a: float, extra: Floats
-) -> Floats:
-    """Log likelihood, up to a constant, of many vectors of levels at once.
+#: Cells whose factors 1 + a mu are multiplied before a logarithm is taken, and the least ``a`` for which that
+#: is exact enough: what an error of rounding in 1 + a mu costs is it over a.
+AT_ONCE = 8
+LEAST_A = 1e-4
 
-    ``x`` has shape (levels, draws), ``scores`` is Z'y. Rates are products of exponentiated levels, so
-    that cells cost multiplications only; ``extra`` holds further factors, shape (cells, draws) or none.
+
+@compiled
+def count_likelihoods(
+    factor: Floats, codes: Codes, exposure: Floats, y: Floats, order: Rows, a: float, extra: Floats
+) -> Floats:
+    """Log likelihood without ``y eta``, up to a constant, of many vectors at once.
+
+    ``factor`` are the exponentiated entries, shape (entries, draws); ``extra`` holds further factors, shape
+    (cells, draws) or none; ``order`` the cells by their ``y``: those of one ``y`` share logarithms.
     """
-    n, terms = codes.shape
-    draws = x.shape[1]
-    out = np.zeros(draws)
-    for level in range(x.shape[0]):
-        for m in range(draws):
-            out[m] += scores[level] * x[level, m]
-    factor = np.exp(x)
-    mu = np.empty(draws)
-    for i in range(n):
+    n, columns = codes.shape
+    draws = factor.shape[1]
+    out, mu, product = np.zeros(draws), np.empty(draws), np.ones(draws)
+    inside = 0
+    for place in range(n):
+        i = order[place]
         mu[:] = exposure[i]
-        for k in range(terms):
+        for k in range(columns):
             code = codes[i, k]
             for m in range(draws):
                 mu[m] *= factor[code, m]
@@ -166,7 +206,16 @@ def count_likelihoods(
         if a == 0.0:
             for m in range(draws):
                 out[m] -= mu[m]
-        else:
+        elif a < LEAST_A:
             for m in range(draws):
                 out[m] -= (y[i] + 1.0 / a) * np.log1p(a * mu[m])
+        else:
+            for m in range(draws):
+                product[m] *= 1.0 + a * mu[m]
+            inside += 1
+            if inside == AT_ONCE or place + 1 == n or y[order[place + 1]] != y[i]:
+                for m in range(draws):
+                    out[m] -= (y[i] + 1.0 / a) * np.log(product[m])
+                    product[m] = 1.0
+                inside = 0
     return out

@@ -17,6 +17,7 @@ import numpy as np
 from scipy import special
 
 from quotacast.errors import FitError
+from quotacast.models.laplace_columns import merged
 from quotacast.models.laplace_design import Design
 from quotacast.models.terms import (
     OVERDISPERSION_SCALE,
@@ -128,24 +129,25 @@ class Problem:
         self._arrange(cells)
 
     def _arrange(self, cells: Cells) -> None:
-        stepped = [(t, s) for t, s in zip(self.terms, self.levels, strict=True) if t.kind != "slope"]
-        columns = [cells.term_codes(t) + s.start for t, s in stepped]
+        stepped = [t for t in self.terms if t.kind != "slope"]
+        slopes = [t for t in self.terms if t.kind == "slope"]
         last = cells.term_codes(self.arrow) if self.arrow else np.zeros(len(cells), dtype=np.int32)
         order = np.argsort(last, kind="stable")
-        stacked = np.column_stack([*columns, last + self.dense])[order]
-        slopes = [cells.covariates[t.axis][order] for t in self.terms if t.kind == "slope"]
         self.y = np.ascontiguousarray(cells.response[order], dtype=float)
         self.exposure = np.ascontiguousarray(cells.exposure[order], dtype=float)
-        normal = self.declaration.family == "normal"
+        codes = [cells.term_codes(t)[order] for t in stepped]
+        covariates = [cells.covariates[t.axis][order] for t in slopes]
         self.design = Design(
-            np.ascontiguousarray(stacked, dtype=np.int32),
-            np.column_stack(slopes).astype(float) if slopes else np.empty((len(cells), 0)),
-            np.zeros(len(cells)) if normal else np.log(self.exposure),
-            self.dense,
-            self.n_arrow,
+            merged(codes, [t.size for t in stepped], last[order], self.dense, self.n_arrow),
+            np.column_stack(covariates).astype(float) if slopes else np.empty((len(cells), 0)),
+            self.exposure,
         )
         self.squares = float(cells.squares.sum()) if cells.squares is not None else 0.0
         self.y_levels = self.design.scatter(self.y)
+        # of a negative binomial, cells of one response share logarithms
+        shares = self.declaration.family == "negbinomial"
+        self.by_response = np.argsort(self.y, kind="stable") if shares else np.arange(len(cells))
+        self.y_exposure = float(self.y @ np.log(self.exposure))
         if self.declaration.family == "negbinomial":
             if np.any(self.y != np.round(self.y)):
                 raise FitError(f"model {self.declaration.name}: counts must be whole numbers")

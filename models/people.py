@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from quotacast.models.history.history import History
 from quotacast.models.history.schema import NONE
+from quotacast.models.terms import Floats
 from quotacast.models.timegrid import Ints, day_number
 
 #: Lower ends of the tenure bands, in days: 0-1, 1-3, 3-6, 6-9, 9-12 months, then fully ramped.
@@ -61,7 +62,7 @@ class Employment:
         return {rep: i for i, rep in enumerate(self.reps)}
 
 
-def tenure_band(tenure: Ints) -> NDArray[np.int32]:
+def tenure_band(tenure: Ints | Floats) -> NDArray[np.int32]:
     """Band of a tenure in days."""
     edges = np.asarray(TENURE_EDGES)
     return np.asarray(np.searchsorted(edges, np.maximum(tenure, 0), side="right") - 1, dtype=np.int32)

@@ -36,35 +36,31 @@ def fingerprint(parts: Mapping[str, Any]) -> str:
 def new_folder(target: Path) -> Iterator[Path]:
     """A folder that appears at ``target`` complete or not at all; an older one is replaced."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    work, old = aside / "new", aside / "was"
     try:
+        work.mkdir()
         yield work
         for file in sorted(work.rglob("*")):
             if file.is_file():
                 _sync(file)
         if target.exists():
-            _replace_folder(target, work)
-        else:
-            work.rename(target)
+            target.rename(old)
+        work.rename(target)
         _sync(target.parent)
-    finally:
-        if work.exists():
-            shutil.rmtree(work)
+    finally:  # also after Ctrl-C between the two moves: then the older one goes back to its place
+        if old.exists() and not target.exists():
+            old.rename(target)
+        _remove(aside)
 
 
-def _replace_folder(target: Path, work: Path) -> None:
-    """Swap two folders; the older one is back in its place if the swap fails half-way."""
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+def _remove(folder: Path) -> None:
+    """Remove a folder; an interrupt half-way does not keep the rest of it."""
     try:
-        target.rename(old / "was")
-        try:
-            work.rename(target)
-        except OSError:
-            (old / "was").rename(target)
-            raise
-    finally:
-        if target.exists():
-            shutil.rmtree(old)
+        shutil.rmtree(folder)
+    except KeyboardInterrupt:
+        shutil.rmtree(folder)
+        raise
 
 
 def write_atomic(path: Path, content: bytes) -> None:

@@ -27,6 +27,7 @@ def check(
     kinds: Collection[str] | None,
     as_of: date | None,
     teams: Collection[str],
+    segments: Collection[str] | None = None,
 ) -> tuple[str, ...]:
     """Do the work of `Plan.check_against`."""
     hires = plan.drivers(reps).hires
@@ -40,6 +41,7 @@ def check(
         if (problem := _unknown(place, scope.kind, scope.id, known.get(scope.kind)))
     ]
     problems += _unknown_kinds(plan, kinds)
+    problems += _unknown_segments(plan, segments)
     problems += _horizon(plan, as_of)
     if problems:
         raise PlanError(dict.fromkeys(problems))
@@ -82,6 +84,11 @@ def _scopes(plan: Plan) -> Iterator[tuple[str, Scope]]:
         yield _path(plan, ("absence", at, "rep")), Scope("rep", absence.rep)
     for at, change in enumerate(plan.changes):
         yield _path(plan, ("change", at, "scope")), Scope.parse(change.scope)
+    for at, move in enumerate(plan.moves):
+        yield _path(plan, ("move", at, "from")), Scope.parse(move.giver)
+        yield _path(plan, ("move", at, "to")), Scope.parse(move.taker)
+    for at, shift in enumerate(plan.shifts):
+        yield _path(plan, ("shift", at, "scope")), Scope.parse(shift.scope)
     for at, lever in enumerate(plan.levers):
         yield _path(plan, ("lever", at, "scope")), Scope.parse(lever.scope)
     for at, pin in enumerate(plan.aim.pin):
@@ -124,6 +131,22 @@ def _unknown_kinds(plan: Plan, kinds: Collection[str] | None) -> list[str]:
         near = get_close_matches(kind, kinds, n=1)
         hint = f", did you mean activity:{near[0]}?" if near else f"; there are {_some(sorted(kinds))}"
         problems.append(f"{place}: no activity of kind {kind!r} in the data{hint}")
+    return problems
+
+
+def _unknown_segments(plan: Plan, segments: Collection[str] | None) -> list[str]:
+    if segments is None:
+        return []
+    problems = []
+    for at, move in enumerate(plan.moves):
+        if move.segment not in segments or len(segments) < 2:
+            near = get_close_matches(move.segment, segments, n=1)
+            there = _some(sorted(segments)) if len(segments) > 1 else "none: the data tell none apart"
+            hint = (
+                f", did you mean {near[0]}?" if near and near[0] != move.segment else f"; there are {there}"
+            )
+            place = _path(plan, ("move", at, "segment"))
+            problems.append(f"{place}: no segment {move.segment!r} in the data{hint}")
     return problems
 
 

@@ -224,3 +224,7 @@ def _stages(answer: Answer, width: int) -> Iterator[str]:
     more = len(stages) - _STAGES
     yield ""
     yield from packed([*said, *([f"{more} more stages"] if more > 0 else [])], label="Stages", width=width)
+    coming = answer.summary["coming_stages"]
+    for period in dict.fromkeys(row["period"] for row in coming):
+        said = [f"{name(r['stage'])} {r['deals']:,.0f}" for r in coming if r["period"] == period]
+        yield from packed([f"as of {period}: {said[0]}", *said[1:]], label="", width=width)

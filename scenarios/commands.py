@@ -99,6 +99,7 @@ COMMANDS: tuple[Command, ...] = (
         (
             Option("--quotas", "Candidate quotas (CSV or XLSX).", "file"),
             Option("--cut", "Cut the longest quotas into quarters, months, weeks and days.", "flag"),
+            Option("--fair", "Odds that belong together, cushion, pay and fairness of every set.", "flag"),
         ),
     ),
     Command(
@@ -118,18 +119,70 @@ COMMANDS: tuple[Command, ...] = (
         (Option("--lift", "Price the top quarter's rate for the others; or evenness.", metavar="WHAT"),),
     ),
     Command(
+        "cash",
+        "Forecast cash: thirteen weeks line by line, then months, with the odds of falling below the floor.\n"
+        "Example: quotacast cash demo/plan.toml --out cash.xlsx",
+        "cash:cash_answer",
+        "cash_view:cash_text",
+        picks=("quantiles",),
+    ),
+    Command(
+        "revenue",
+        "Forecast bookings, billings, recognised revenue, gross margin, backlog and deferred revenue.\n"
+        "Example: quotacast revenue demo/plan.toml --by quarter",
+        "revenue:revenue_answer",
+        "revenue:revenue_text",
+        picks=("metric", "by", "quantiles"),
+    ),
+    Command(
+        "capacity",
+        "Tell how many hours signed and expected deals take to deliver, and how many people that needs.\n"
+        "Example: quotacast capacity demo/plan.toml --by quarter",
+        "delivering:capacity_answer",
+        "delivering:capacity_text",
+        picks=("scope", "by"),
+    ),
+    Command(
         "suggest",
-        "Suggest how much of an activity reaches a target, per rep and working day.\n"
-        "Example: quotacast suggest demo/plan.toml --target 12000000 --by activity:call",
-        "questions:suggest_asked",
-        "questions:suggest_shown",
+        "Suggest quotas with wished odds, for every scope and period; or the activity for a target.\n"
+        "With --sum quotas add up: reps' to teams', teams' to the company's, quarters to the year.\n"
+        "Example: quotacast suggest demo/plan.toml --rep 0.6 --out quotas.csv\n"
+        "         quotacast suggest demo/plan.toml --sum rep --by quarter\n"
+        "         quotacast suggest demo/plan.toml --target 12000000 --by activity:call",
+        "suggest:suggested",
+        "suggest:suggested_text",
+        (
+            Option("--company", "Wished odds of the company's quota. [aim.company or 0.7]"),
+            Option("--team", "Wished odds of each team's quota. [aim.team or 0.6]"),
+            Option("--rep", "Wished odds of each rep's quota. [aim.rep or 0.6]"),
+            Option("--sum", "Add up; LEVEL keeps its odds: rep, team or company.", metavar="LEVEL"),
+            Option("--rounding", "Quotas on money are multiples of this. [aim.rounding]", "number"),
+            Option("--set", "Name of the set of quotas. [suggested]"),
+            Option("--period", "For which period; without it, the plan's horizon."),
+            Option("--by", "day … year: cut the period; activity:KIND: what is to be done for --target."),
+            Option(
+                "--target", "With activity:KIND: how much of the metric; else the plan's quota.", "number"
+            ),
+            Option("--probability", "With activity:KIND: wished odds; else the plan's [aim].", "number"),
+        ),
+        picks=("scope", "metric"),
+    ),
+    Command(
+        "reconcile",
+        "Hold a company target against what is to be expected, and split it to teams and reps.\n"
+        "Example: quotacast reconcile demo/plan.toml --target 12000000\n"
+        "         quotacast reconcile demo/plan.toml --split prior-year --cushion 5%",
+        "reconcile:reconciled",
+        "reconcile_view:reconciled_text",
         (
             Option("--metric", "What is to be reached. [bookings]", default="bookings"),
             Option("--target", "How much of it; without it, the plan's quota.", "number"),
-            Option("--probability", "Wished odds; without it, those of the plan's [aim].", "number"),
-            Option("--by", "What is to be done for it.", metavar="activity:KIND"),
-            Option("--scope", "company, team:NAME or rep:ID. [company]", default="company"),
-            Option("--period", "Until when; without it, the plan's horizon."),
+            Option("--period", "For which period; without it, the plan's horizon."),
+            Option("--split", "equal-odds, capability, prior-year, even, or a FILE.", default="equal-odds"),
+            Option("--cushion", "More than the target for teams, and for reps: 5% or 5%,10%. [0]"),
+            Option("--company", "Wished odds of the target. [aim.company or 0.7]"),
+            Option("--team", "Wished odds of a team's quota. [aim.team or 0.6]"),
+            Option("--rep", "Wished odds of the median rep's quota. [aim.rep or 0.6]"),
         ),
         picks=(),
     ),
@@ -141,6 +194,35 @@ COMMANDS: tuple[Command, ...] = (
         "questions:backtest_asked",
         "questions:backtest_shown",
         (Option("--origins", "How many month ends, the latest. [24]", "whole", default=24),),
+        picks=(),
+    ),
+    Command(
+        "compare",
+        "Compare the plan, its scenarios and approved versions, on the same simulated futures.\n"
+        "Example: quotacast compare demo/plan.toml base hire_four --by quarter\n"
+        "         quotacast compare demo/plan.toml base --levers",
+        "deciding:compare_asked",
+        "deciding:compare_shown",
+        (
+            Option("--levers", "Split the gap to the target by lever instead, and price closing it.", "flag"),
+            Option(
+                "--target", "With --levers: what is to be reached; without it, the plan's quota.", "number"
+            ),
+            Option("--probability", "With --levers: wished odds; without it, those of [aim].", "number"),
+        ),
+        names="[NAME]…",
+    ),
+    Command(
+        "approve",
+        "Approve the plan: freeze its quotas, odds and forecast as a version of record.\n"
+        'Example: quotacast approve demo/plan.toml --as "FY27 v3" --by "the board" --on 2027-01-15',
+        "approve:approve_answer",
+        "approve:approve_text",
+        (
+            Option("--as", "Name of the version.", metavar="NAME"),
+            Option("--by", "Who approves it.", metavar="WHO"),
+            Option("--on", "Day of the approval.", "day"),
+        ),
         picks=(),
     ),
 )

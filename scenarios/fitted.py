@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from quotacast.engine.reports.units import clean
 from quotacast.models import store
 from quotacast.scenarios.lines import packed
@@ -28,6 +30,9 @@ def _lines(run: Run, reused: bool) -> Iterator[str]:
         front = f"{which:<{wide}}{declaration.family:<12}{len(cells):>8,}{effects:>9,}   "
         said = [f"{_SHOWN[k]} {_short(v)}" for k, v in values.items() if k in _SHOWN]
         yield from packed(said, label=front, indent=len(front))
+    for second, (first, found) in funnel.comovements.items():
+        low, high = found.quantile(np.array([0.1, 0.9]))
+        yield f"{first} and {second} move together: correlation {found.mean:.2f} ({low:.2f} to {high:.2f})"
     yield f"method {run.method}, {funnel.draws:,} posterior draws, in {run.fit_folder.name}"
     for note in run.notes:
         yield from packed([clean(note)], label="Note")

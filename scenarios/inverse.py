@@ -26,12 +26,13 @@ from quotacast.errors import PlanError
 from quotacast.models.periods import Period
 from quotacast.models.timegrid import day_number
 from quotacast.scenarios.choose import select_metrics, select_scopes
+from quotacast.scenarios.lastday import last_useful_day
 from quotacast.scenarios.run import Run
 
 #: Futures of one step of the search, and how exactly the log of the factor is found.
 SEARCH_DRAWS, EXACTLY = 1000, 0.01
-#: Days from which a raise is tried, and the share of its whole effect at which it is no longer worth it.
-STARTS, WORTH = 6, 0.1
+#: Days from which a raise is tried, and on how many futures (differences between paired ones need fewer).
+STARTS, START_DRAWS = 6, 400
 #: A day counts as a working day where at least so much of an average day's business falls on it.
 WORKING = 0.5
 #: Working days of a quarter from which its rate counts.
@@ -133,13 +134,16 @@ class _Search:
         """The plan's drivers with the activity scaled from a day on."""
         change = Change(self.wish.by, str(self.wish.scope), times=times, first=first, causal=self.causal)
         base = self.run.factored_drivers
+        if times == 1.0:
+            return replace(base, activity_drives=drives)
         return replace(base, changes=(*base.changes, change), activity_drives=drives)
 
     def paths(self, times: float, draws: int | None = SEARCH_DRAWS, **more: Any) -> Paths:
         """Futures with so many times the activity; those of the search are kept."""
-        key = (times, draws, *more.values())
+        key = (times, draws, *(x for x in more.values() if x is not None))
         if key not in self.kept:
-            wanted = None if draws is None else (self.wish.metric, self.wish.by)
+            way = [name for name in ON_THE_WAY if draws is None and not self.run.able.reason(name)]
+            wanted = tuple(dict.fromkeys((self.wish.metric, self.wish.by, *way)))
             found = self.run.variant(self.drivers(times, **more), (self.wish.period,), draws, wanted)
             if draws is None:
                 return found
@@ -297,24 +301,17 @@ def _on_the_way(search: _Search, now: Paths, then: Paths) -> list[dict[str, Any]
 def _last_day(search: _Search, times: float) -> dict[str, Any]:
     """Until when a raise of activity still moves the period: effects by the day on which it starts."""
     first = max(search.wish.period.first, search.run.history.as_of_date + timedelta(days=1))
-    length = (search.wish.period.last - first).days
-    base = np.nanmean(search.values(search.paths(1.0)))
-    starts = [first + timedelta(days=round(length * k / STARTS)) for k in range(STARTS)]
-    effect = np.array(
-        [np.nanmean(search.values(search.paths(times, first=day))) - base for day in starts], dtype=float
-    )
-    if effect[0] <= 0:
-        return {"last_useful_day": None, "effect_by_start": []}
-    share = np.append(np.minimum.accumulate(np.clip(effect / effect[0], 0.0, 1.0)), 0.0)
-    edges = [*((day - first).days for day in starts), length]
-    after = int(np.interp(-WORTH, -share, edges))
-    return {
-        "last_useful_day": (first + timedelta(days=after)).isoformat(),
-        "effect_by_start": [
-            {"from": day.isoformat(), "share": round(float(x), 3)}
-            for day, x in zip(starts, share, strict=False)
-        ],
-    }
+    tomorrow, draws = search.run.history.as_of_date + timedelta(days=1), min(START_DRAWS, SEARCH_DRAWS)
+
+    def mean(paths: Paths) -> float:
+        return float(np.nanmean(search.values(paths)[:draws]))
+
+    base = mean(search.paths(1.0))
+
+    def effect(day: date) -> float:
+        return mean(search.paths(times, draws, first=None if day == tomorrow else day)) - base
+
+    return last_useful_day(effect, first, search.wish.period.last, STARTS)
 
 
 def _words(wish: Wish, rows: pd.DataFrame, summary: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from quotacast.engine.answers.pipeline import Goal, Outlook, pipeline
 from quotacast.engine.book import open_book
 from quotacast.engine.metrics import METRICS, metric, series
 from quotacast.engine.openbook import fading
+from quotacast.engine.openbook_stages import stage_flow
 from quotacast.engine.paths import Paths
 from quotacast.engine.quota import Quota, Scope
 from quotacast.errors import PlanError
@@ -42,9 +43,9 @@ def pipeline_answer(
     scopes = select_scopes(paths.scopes(), wanted)
     prepared, ids = run.funnel.prepared, run.history.opportunities
     days = (run.plan.horizon_period.last - run.history.as_of_date).days
-    book = open_book(run.history, prepared.people, prepared.segment, prepared.quotes)
+    book = open_book(run.history, prepared.people, prepared.segment, prepared.quotes, prepared.stages)
     stage = dict(zip(ids["opportunity_id"], ids["stage"], strict=True))
-    outlook = Outlook(paths, book, fading(run.funnel, days), stage)
+    outlook = Outlook(paths, book, fading(run.funnel, days), stage, stage_flow(run.funnel))
     goals, notes = goals_of(run, paths, quotas, names, scopes, periods)
     return pipeline(outlook, names, scopes, periods, goals, run.provenance()), notes
 

@@ -16,13 +16,13 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quotacast.engine.drivers import Absence, Change, Drivers, Hire, Leave, People
+from quotacast.engine.drivers import Absence, Change, Drivers, Hire, Leave, Move, People, Shift
 from quotacast.engine.quota import Quota
 from quotacast.errors import PlanError
 from quotacast.models.periods import Calendar, Period
 
 if TYPE_CHECKING:
-    from quotacast.scenarios import schema
+    from quotacast.scenarios import schema, schema_money
 
 #: With more days than this left of the current fiscal year, the default plan is about the rest of it.
 ENOUGH_DAYS = 60
@@ -68,11 +68,14 @@ class Plan:
     absences: tuple[schema.AbsenceTable, ...]
     people: schema.PeopleTable
     changes: tuple[schema.ChangeTable, ...]
+    moves: tuple[schema.MoveTable, ...]
+    shifts: tuple[schema.ShiftTable, ...]
     levers: tuple[schema.LeverTable, ...]
-    costs: schema.CostsTable | None
-    terms: schema.TermsTable | None
-    cash: schema.CashTable | None
-    capacity: schema.CapacityTable | None
+    costs: schema_money.CostsTable | None
+    terms: schema_money.TermsTable | None
+    cash: schema_money.CashTable | None
+    capacity: schema_money.CapacityTable | None
+    fx: schema_money.FxTable | None
     scenarios: tuple[str, ...]
     path: Path | None
     home: Path
@@ -103,7 +106,7 @@ class Plan:
 
     def _rebuilt(self, document: Mapping[str, Any], scenario: str | None) -> Plan:
         default = "" if self.path else self.name
-        return _build(document, self.path, self.home, scenario, default_name=default)
+        return build(document, self.path, self.home, scenario, default_name=default)
 
     def drivers(self, reps_known: Collection[str] = ()) -> Drivers:
         """What the simulator is told.
@@ -118,8 +121,14 @@ class Plan:
                 Change(c.what, c.scope, c.times, c.to, c.first, c.last, c.causal) for c in self.changes
             ),
             absences=tuple(Absence(a.rep, a.first, a.last, a.share) for a in self.absences),
+            moves=tuple(Move(m.segment, m.giver, m.taker, m.first, m.last, m.share) for m in self.moves),
+            shifts=tuple(self._shift(one) for one in self.shifts),
             people=People(self.people.leavers, self.people.backfill_days, self.people.keep_odds),
         )
+
+    def _shift(self, shift: schema.ShiftTable) -> Shift:
+        giver, taker = (self.calendar.parse(label) for label in (shift.giver, shift.taker))
+        return Shift(shift.scope, shift.share, (giver.first, giver.last), (taker.first, taker.last))
 
     def check_against(
         self,
@@ -128,6 +137,7 @@ class Plan:
         kinds: Collection[str] | None = None,
         as_of: date | None = None,
         teams: Collection[str] = (),
+        segments: Collection[str] | None = None,
     ) -> tuple[str, ...]:
         """Check the plan against the history it is used with.
 
@@ -141,6 +151,8 @@ class Plan:
             The as-of date in force; without it the plan's own.
         teams : collection of str
             Teams besides those of ``reps`` (former ones).
+        segments : collection of str, optional
+            Segments that the models tell apart; None leaves them unchecked.
 
         Returns
         -------
@@ -154,7 +166,7 @@ class Plan:
         """
         from quotacast.scenarios.against import check
 
-        return check(self, reps, kinds, as_of or self.as_of, teams)
+        return check(self, reps, kinds, as_of or self.as_of, teams, segments)
 
 
 def load_plan(path: Path, *, scenario: str | None = None) -> Plan:
@@ -166,7 +178,7 @@ def load_plan(path: Path, *, scenario: str | None = None) -> Plan:
         With every problem at once, each naming the key's path, what came and what was wanted.
     """
     path = Path(path).absolute()
-    return _build(_read(path), path, path.parent, scenario)
+    return build(_read(path), path, path.parent, scenario)
 
 
 def default_plan(folder: Path, as_of: date, calendar: Calendar | None = None) -> Plan:
@@ -185,7 +197,7 @@ def default_plan(folder: Path, as_of: date, calendar: Calendar | None = None) ->
         why = f"the next fiscal year, as only {left} days of {year.label} are left"
     document = {"horizon": horizon, "as_of": as_of, "data": {"folder": str(source)}}
     document["calendar"] = {key: value for key, value in vars(used).items() if value is not None}
-    plan = _build(
+    plan = build(
         document,
         None,
         source.parent if source.is_file() else source,
@@ -224,7 +236,7 @@ def _with_line(message: str, text: str) -> str:
     return f"not TOML: {message}"
 
 
-def _build(
+def build(
     document: Mapping[str, Any],
     path: Path | None,
     home: Path,
@@ -232,6 +244,13 @@ def _build(
     *,
     default_name: str = "",
 ) -> Plan:
+    """The checked plan of a plain document, with one scenario laid over it.
+
+    Raises
+    ------
+    PlanError
+        With every problem of the document and of all its scenarios.
+    """
     from quotacast.scenarios.planquotas import gather
     from quotacast.scenarios.validate import laid, locator, scenario_names, validate
 
@@ -254,11 +273,14 @@ def _build(
         absences=table.absence,
         people=table.people,
         changes=table.change,
+        moves=table.move,
+        shifts=table.shift,
         levers=table.lever,
         costs=table.costs,
         terms=table.terms,
         cash=table.cash,
         capacity=table.capacity,
+        fx=table.fx,
         scenarios=scenario_names(document),
         path=path,
         home=home,

@@ -15,12 +15,12 @@ from quotacast.engine.backtest.record import PROCESSES
 from quotacast.engine.reports.table import as_table
 from quotacast.errors import PlanError
 from quotacast.scenarios.answer_views import cut_view, performers_text, pipeline_text
+from quotacast.scenarios.candidates import are_candidates, candidates_text
 from quotacast.scenarios.choose import check_by, select_metrics, select_scopes
-from quotacast.scenarios.inverse import inverse_funnel, wish
-from quotacast.scenarios.inverse_view import inverse_lines
 from quotacast.scenarios.noeffect import with_outlook
 from quotacast.scenarios.performers import lifted, performers_answer
 from quotacast.scenarios.pipeline import pipeline_answer
+from quotacast.scenarios.reconcile_view import fair_text
 from quotacast.scenarios.run import Run
 from quotacast.scenarios.trackrecord import backtest, record_lines
 from quotacast.scenarios.verdicts import quota_verdicts
@@ -54,12 +54,16 @@ def quotas_answer(run: Run, options: Options) -> Found:
     kind = check_by(options["by"])
     select_metrics(options["metric"])
     asked = (options["quotas"], options["scope"], options["metric"], kind)
-    found, notes = quota_verdicts(run, *asked, options["quantiles"], options["cut"])
+    found, notes = quota_verdicts(run, *asked, options["quantiles"], options["cut"], options["fair"])
     return found, (*notes, *run.plan_notes)
 
 
 def quotas_text(answer: Answer, options: Options, width: int) -> str:
-    """Company and teams, or the cuts."""
+    """Company and teams; or the cuts, whole sets, or candidate sets side by side."""
+    if options["fair"]:
+        return fair_text(answer, options, width)
+    if options["quotas"] is not None and not options["cut"] and are_candidates(answer):
+        return candidates_text(answer, options["scope"], width)
     view = cut_view if options["cut"] else quota_view
     return as_table(view(answer, options["scope"]), width=width)
 
@@ -85,20 +89,6 @@ def performers_asked(run: Run, options: Options) -> Found:
 def performers_shown(answer: Answer, options: Options, width: int) -> str:
     """The ranking."""
     return performers_text(answer, options["metric"], width)
-
-
-def suggest_asked(run: Run, options: Options) -> Found:
-    """How much of an activity reaches a target."""
-    if not options["by"]:
-        raise PlanError("--by: nothing came, wanted activity:<kind>, such as activity:call")
-    names = ("metric", "target", "probability", "by", "scope", "period")
-    found = inverse_funnel(run, wish(run, **{name: options[name] for name in names}))
-    return found, run.plan_notes
-
-
-def suggest_shown(answer: Answer, options: Options, width: int) -> str:
-    """Words, activity per rep and day, figures on the way."""
-    return "\n".join(inverse_lines(answer, width))
 
 
 def backtest_asked(run: Run, options: Options) -> Found:

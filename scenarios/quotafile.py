@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LONG = ("scope", "metric", "period", "target")
-_KNOWN = (*_LONG, "set")
+_KNOWN = (*_LONG, "scope_id", "set")
 
 #: Place in a file, scope, metric, period, target, set: the cells of one quota as they came.
 Cells = tuple[str, Any, Any, Any, Any, Any]
@@ -29,7 +29,8 @@ def read_quotas(
     """Read a CSV, XLSX or Parquet file of quotas.
 
     A long file has the columns scope, metric, period, target; a wide one scope, metric and one column
-    per period, where an empty cell means no quota. Both may have a column ``set``.
+    per period, where an empty cell means no quota. Both may have a column ``set``, and the scope may stand in
+    two columns, scope and scope_id, as answers write it.
 
     Raises
     ------
@@ -71,6 +72,7 @@ def _quotas(
     problems += _heading_problems(headings, periods, file, calendar, wide)
     if problems:
         raise PlanError(problems)
+    cells = whole_scopes(cells)
     rows = _wide(cells, places, periods) if wide else _long(cells, places)
     return _checked(rows, calendar, default_set)
 
@@ -113,6 +115,18 @@ def _as_label(heading: str) -> str:
     """A heading as a label: spreadsheets keep the year 2027 as the number 2027.0, and days with a time."""
     text = heading.strip()
     return text.removesuffix(".0").removesuffix(" 00:00:00")
+
+
+def whole_scopes(cells: pd.DataFrame) -> pd.DataFrame:
+    """Scopes in one column: ``rep`` and ``r07`` as ``rep:r07``; whole ones stay as they are."""
+    if "scope_id" not in cells:
+        return cells
+    pairs = zip(cells["scope"], cells["scope_id"], strict=True)
+    whole = [
+        scope if _empty(scope) or _empty(name) or ":" in str(scope) else f"{scope}:{_as_label(str(name))}"
+        for scope, name in pairs
+    ]
+    return cells.assign(scope=whole)
 
 
 def _long(cells: pd.DataFrame, places: Sequence[str]) -> Iterator[Cells]:

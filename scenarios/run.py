@@ -10,8 +10,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from quotacast.engine.able import Able, able
 from quotacast.engine.associations import association_notes
+from quotacast.engine.backtest.origins import spans
 from quotacast.engine.backtest.record import Record, load_record
 from quotacast.engine.backtest.targets import METRICS as LEANED_ON
 from quotacast.engine.drivers import Drivers
@@ -32,6 +35,7 @@ from quotacast.models.funnel import (
     require_trust,
 )
 from quotacast.models.history.history import History
+from quotacast.models.history.schema import NONE
 from quotacast.models.people import Employment
 from quotacast.models.periods import Period
 from quotacast.models.timegrid import day_number
@@ -48,7 +52,12 @@ DEFAULT_METHOD: Method = "laplace"
 FIT_DRAWS = 2000
 #: Simulated futures per origin of a backtest, and the version of what is recorded there.
 RECORD_DRAWS = 2000
-RECORD_VERSION = 3
+RECORD_VERSION = 4
+#: Why revenue that is spread over time is not a metric of quotas.
+SPREAD = (
+    "the plan's terms spread it over time, which `quotacast revenue` tells for the company; "
+    "set quotas on bookings"
+)
 _VERSIONS = ("quotacast", "numpy", "scipy", "pandas", "numba", "pymc", "nutpie", "holidays")
 
 Told = Callable[[str, float], None]
@@ -106,6 +115,7 @@ class Run:
             kinds=[str(kind) for kind in logged] if len(logged) else None,  # without any: refused by metric
             as_of=self.history.as_of_date,
             teams=teams,
+            segments=self._prepared.segment.levels,
         )
         grid = self._prepared.grid
         leaving = leaving_note(self.plan.people, turnover(self._people, grid.first, grid.last))
@@ -125,6 +135,16 @@ class Run:
         reps = {*people.reps, *self.history.reps["rep_id"], *(hire.rep_id for hire in hires)}
         named = [Scope("team", str(t)) for t in sorted(teams)] + [Scope("rep", str(r)) for r in sorted(reps)]
         return (Scope("company"), *named)
+
+    @property
+    def roster(self) -> tuple[tuple[str, str], ...]:
+        """Reps at work after the as-of date, the plan's hires among them, with their teams."""
+        people, today = self._people, int(day_number(self.history.as_of_date))
+        there = (people.stop > today) & np.array([rep != NONE for rep in people.reps], dtype=bool)
+        known = [
+            pair for pair, here in zip(zip(people.reps, people.team, strict=True), there, strict=True) if here
+        ]
+        return (*known, *((hire.rep_id, hire.team) for hire in self.drivers.hires))
 
     @cached_property
     def _prepared(self) -> Any:
@@ -150,7 +170,10 @@ class Run:
     @cached_property
     def able(self) -> Able:
         """Which metrics the data and the plan can answer."""
-        return able(self.history, self._prepared.chain, self.costs)
+        found, terms = able(self.history, self._prepared.chain, self.costs), self.plan.terms
+        if terms is None or terms.recognise == "at_close":
+            return found
+        return replace(found, lacks={**found.lacks, "revenue": SPREAD})
 
     @property
     def costs(self) -> Costs | None:
@@ -233,10 +256,23 @@ class Run:
             self.plan.calendar,
             self.plan.horizon_period.last,
             self.plan.seed,
-            lambda periods: self._simulate(
-                Drivers(), (*periods, self.plan.horizon_period), self.plan.draws, LEANED_ON
-            ),
+            self._unchanged,
         )
+
+    def _unchanged(self, periods: tuple[Period, ...]) -> Paths:
+        """Futures without the plan's changes, on which it leans: simulated already where there are none."""
+        found: Paths | None = vars(self).get("_simulated_unchanged")
+        if found is not None:
+            return found
+        return self._simulate(Drivers(), (*periods, self.plan.horizon_period), self.plan.draws, LEANED_ON)
+
+    @cached_property
+    def _leaned_spans(self) -> tuple[Period, ...]:
+        """Periods of which leaning needs futures."""
+        last = self.plan.horizon_period.last
+        if self.record is None:
+            return ()
+        return tuple(spans(self.history.as_of_date, self.plan.calendar, last).values())
 
     @cached_property
     def funnel(self) -> Funnel:
@@ -289,8 +325,16 @@ class Run:
             )
         self.funnel  # noqa: B018  fitted first, so that the bars come in order
         self.told("simulating", 0.0)
-        paths = self._simulate(self.factored_drivers, (*wanted, horizon), self.plan.draws, metrics)
+        return self._leaned(self.factored_drivers, (*wanted, horizon), metrics)
+
+    def _leaned(self, drivers: Drivers, periods: tuple[Period, ...], metrics: Sequence[str] | None) -> Paths:
+        """As many futures as the plan wants, as the track record teaches."""
+        shared = self._leaned_spans if drivers == Drivers() else ()
+        paths = self._simulate(drivers, (*periods, *shared), self.plan.draws, metrics)
+        if shared and (metrics is None or {*LEANED_ON} <= {*metrics}):
+            vars(self)["_simulated_unchanged"] = paths
         futures = self.leaning.futures
+        vars(self).pop("_simulated_unchanged", None)
         return paths if futures is None else paths.taken(futures)
 
     @cached_property
@@ -315,10 +359,12 @@ class Run:
         metrics : sequence of str, optional
             What is to be answered, as in :meth:`paths`.
         """
-        spans = (*periods, self.plan.horizon_period)
-        paths = self._simulate(drivers, spans, draws or self.plan.draws, metrics)
-        futures = None if draws else self.leaning.futures
-        return paths if futures is None else paths.taken(futures)
+        wanted = (*periods, self.plan.horizon_period)
+        return (
+            self._simulate(drivers, wanted, draws, metrics)
+            if draws
+            else self._leaned(drivers, wanted, metrics)
+        )
 
     def _base(self, drivers: Drivers, spans: tuple[Period, ...]) -> Paths:
         """A smaller simulation that says what would be without changes ``to`` a value."""
@@ -332,7 +378,7 @@ class Run:
         metrics: Sequence[str] | None = None,
     ) -> Paths:
         tomorrow = int(day_number(self.history.as_of_date)) + 1
-        return simulate(
+        found = simulate(
             self.funnel,
             self.history,
             drivers,
@@ -344,6 +390,7 @@ class Run:
             measures=None if metrics is None else measures_of(metrics),
             told=lambda share: self.told("simulating", share),
         )
+        return replace(found, able=self.able)
 
     def periods(self, kind: str | None) -> tuple[Period, ...]:
         """Periods of a kind from the one that holds the first simulated day to the horizon."""

@@ -8,129 +8,47 @@ Imports pydantic, so it is itself imported only where a plan is read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
-    Strict,
-    StrictBool,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from quotacast.engine.drivers import BACKFILL_DAYS, CHANGEABLE, KEEP_ODDS
-from quotacast.engine.quota import ACTIVITY, Scope, check_metric, check_target
+from quotacast.engine.drivers import BACKFILL_DAYS, KEEP_ODDS, RAMP
+from quotacast.engine.quota import ACTIVITY, check_target
 from quotacast.errors import PlanError
-from quotacast.models.holidays import country_problem
-from quotacast.models.periods import YEARS, Calendar
-from quotacast.scenarios.values import probability, share_of
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a key wants, in words."""
-
-    text: str
-
-
-def _printable(text: str) -> str:
-    if not text.strip() or not text.isprintable():
-        raise ValueError(f"{text!r} came, wanted text without control characters")
-    return text.strip()
-
-
-def _scope(text: str) -> str:
-    try:
-        return str(Scope.parse(text))
-    except PlanError as error:
-        raise ValueError(str(error)) from None
-
-
-def _metric(text: str) -> str:
-    try:
-        return check_metric(text)
-    except PlanError as error:
-        raise ValueError(str(error)) from None
-
-
-def _period(text: str, info: ValidationInfo) -> str:
-    calendar = (info.context or {}).get("calendar")
-    try:
-        return text if calendar is None else calendar.parse(text).label
-    except PlanError as error:
-        raise ValueError(str(error)) from None
-
-
-def _changeable(text: str) -> str:
-    from difflib import get_close_matches
-
-    if text in CHANGEABLE or (text.startswith(ACTIVITY) and text[len(ACTIVITY) :].strip()):
-        return text
-    near = get_close_matches(text, (*CHANGEABLE, "activity:call"), n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
-    raise ValueError(f"{text!r} came, wanted activity:<kind> or one of {', '.join(CHANGEABLE)}{hint}")
-
-
-def _country(code: str) -> str:
-    if problem := country_problem(code):
-        raise ValueError(problem)
-    return code
-
-
-def _movable(text: str) -> str:
-    return text if text == "hire" else _changeable(text)
-
-
-_FIRST, _LAST = date(YEARS[0], 1, 1), date(YEARS[1], 12, 31)
-_Str = Annotated[str, Strict()]
-_Float = Annotated[float, Strict(), Field(allow_inf_nan=False)]
-_Int = Annotated[int, Strict()]
-
-Text = Annotated[_Str, AfterValidator(_printable), Wanted("text")]
-ScopeText = Annotated[_Str, AfterValidator(_scope), Wanted("company, team:<name> or rep:<id>")]
-MetricText = Annotated[_Str, AfterValidator(_metric), Wanted("the name of a metric")]
-PeriodText = Annotated[
-    _Str, AfterValidator(_period), Wanted('a period in quotes, such as "2027" or "2027-Q1"')
-]
-What = Annotated[_Str, AfterValidator(_changeable), Wanted("activity:<kind> or a rate that can change")]
-LeverWhat = Annotated[
-    _Str, AfterValidator(_movable), Wanted("hire, activity:<kind> or a rate that can change")
-]
-Day = Annotated[
-    date, Strict(), Field(ge=_FIRST, le=_LAST), Wanted("a date without quotes, such as 2027-02-01")
-]
-Currency = Annotated[_Str, Field(pattern="^[A-Z]{3}$"), Wanted('three capital letters, such as "EUR"')]
-Probability = Annotated[
-    float,
-    BeforeValidator(probability),
-    Strict(),
-    Field(ge=0, le=1, allow_inf_nan=False),
-    Wanted('a number from 0 to 1, or "70%"'),
-]
-Above0 = Annotated[_Float, Field(gt=0, le=1e15), Wanted("a number greater than 0")]
-Money = Annotated[_Float, Field(ge=0, le=1e15), Wanted("an amount of 0 or more")]
-Balance = Annotated[_Float, Field(ge=-1e15, le=1e15), Wanted("an amount, negative if overdrawn")]
-Factor = Annotated[_Float, Field(gt=0, le=100), Wanted("a factor greater than 0 and at most 100")]
-Value = Annotated[_Float, Field(ge=-1e15, le=1e15), Wanted("a number (of a share also 40% in quotes)")]
-Count = Annotated[_Int, Field(ge=1, le=1000), Wanted("a whole number from 1 to 1000")]
-DayCount = Annotated[_Int, Field(ge=0, le=3650), Wanted("a whole number of days from 0 to 3650")]
-Draws = Annotated[_Int, Field(ge=100, le=200_000), Wanted("a whole number from 100 to 200000")]
-Seed = Annotated[_Int, Field(ge=0, lt=2**63), Wanted("a whole number of 0 or more")]
-Month = Annotated[_Int, Field(ge=1, le=12), Wanted("a month from 1 to 12")]
-Switch = Annotated[StrictBool, Wanted("true or false")]
-
-
-class Table(BaseModel):
-    """A table of the plan file: closed, so that a misspelt key is an error, and unchangeable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=False)
+from quotacast.models.periods import Calendar
+from quotacast.scenarios.schema_money import CapacityTable, CashTable, CostsTable, FxTable, TermsTable
+from quotacast.scenarios.schema_types import (
+    Above0,
+    Count,
+    Country,
+    Currency,
+    Day,
+    DayCount,
+    Draws,
+    Factor,
+    Float,
+    LeverWhat,
+    MetricText,
+    Money,
+    Month,
+    PartOf1,
+    PeriodText,
+    Probability,
+    ScopeText,
+    Seed,
+    Switch,
+    Table,
+    Text,
+    Value,
+    Wanted,
+    What,
+)
+from quotacast.scenarios.values import share_of
 
 
 class DataTable(Table):
@@ -149,15 +67,9 @@ class CalendarTable(Table):
     weeks: Annotated[Literal["4-4-5", "4-5-4", "5-4-4"], Wanted('"4-4-5", "4-5-4" or "5-4-4"')] | None = (
         Field(None, description="Weeks of the months of every quarter, for a week-based year.")
     )
-    holidays: (
-        Annotated[
-            _Str,
-            Field(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$"),
-            AfterValidator(_country),
-            Wanted('a country, such as "SE", or a part of one, such as "DE-BY"'),
-        ]
-        | None
-    ) = Field(None, description="Country (or part of one) whose public holidays lower the day weights.")
+    holidays: Country | None = Field(
+        None, description="Country (or part of one) whose public holidays lower the day weights."
+    )
 
     def calendar(self) -> Calendar:
         """The calendar that these settings describe."""
@@ -233,13 +145,7 @@ class AbsenceTable(Table):
     rep: Text = Field(description="Id of the rep.")
     first: Day | None = Field(None, alias="from", description="First day; without it, at once.")
     last: Day | None = Field(None, alias="until", description="Last day; without it, for good (part-time).")
-    share: Annotated[
-        float,
-        BeforeValidator(probability),
-        Strict(),
-        Field(gt=0, le=1, allow_inf_nan=False),
-        Wanted('a number above 0 and at most 1, or "40%"'),
-    ] = Field(1.0, description="Part of the rep's working time that is missing.")
+    share: PartOf1 = Field(1.0, description="Part of the rep's working time that is missing.")
 
     @model_validator(mode="after")
     def _possible(self) -> AbsenceTable:
@@ -277,6 +183,7 @@ class ChangeTable(Table):
         False,
         description="Whether a change of activity causes new business; else both answers are given.",
     )
+    cost: Money | None = Field(None, description="What the change costs once; `compare` takes it off.")
 
     @field_validator("to", mode="before")
     @classmethod
@@ -297,6 +204,10 @@ class ChangeTable(Table):
             problems.append(f"to = {self.to:g} came for {self.what}, wanted {wanted}")
         if self.causal and not self.what.startswith(ACTIVITY):
             problems.append(f"causal came for {self.what}: only changes of activity may be associations")
+        if self.what == RAMP and self.to is not None:
+            problems.append(
+                "to came for ramp: give `times`, such as 0.8 for a ramp that takes 80 % of the time"
+            )
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -306,19 +217,62 @@ class ChangeTable(Table):
 _RANGES = {"close_rate": (0.0, 1.0), "margin": (-1e15, 1.0)}
 
 
+class MoveTable(Table):
+    """``[[move]]``: a segment that goes from a rep or a team to another."""
+
+    segment: Text = Field(description="Segment whose new business moves.")
+    giver: ScopeText = Field(alias="from", description="Rep or team that gives it away.")
+    taker: ScopeText = Field(alias="to", description="Rep or team that gets it; a team in equal parts.")
+    first: Day = Field(alias="on", description="First day: deals created before stay with their owner.")
+    last: Day | None = Field(None, alias="until", description="Last day; without it, for good.")
+    share: PartOf1 = Field(1.0, description="Part of the segment that moves.")
+    cost: Money | None = Field(None, description="What the move costs once; `compare` takes it off.")
+
+    @model_validator(mode="after")
+    def _possible(self) -> MoveTable:
+        problems = []
+        if "company" in (self.giver, self.taker):
+            problems.append("company came, wanted rep:<id> or team:<name> for both `from` and `to`")
+        if self.giver == self.taker:
+            problems.append(f"from and to are both {self.giver}, wanted two different ones")
+        if self.last is not None and self.first > self.last:
+            problems.append(f"on {self.first} is after until {self.last}: swap them")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+class ShiftTable(Table):
+    """``[[shift]]``: creations that come in another period than by their season; none are won or lost."""
+
+    giver: PeriodText = Field(alias="from", description="Period that creates less.")
+    taker: PeriodText = Field(alias="to", description="Period that creates as much more.")
+    share: PartOf1 = Field(description="Part of the first period's creations that moves.")
+    scope: ScopeText = Field("company", description="Whose creations move.")
+
+    @model_validator(mode="after")
+    def _possible(self) -> ShiftTable:
+        if self.giver == self.taker:
+            raise ValueError(f"from and to are both {self.giver}, wanted two different periods")
+        if self.share == 1.0:
+            raise ValueError("share is 1, wanted less: some creations must be left to count from")
+        return self
+
+
 class LeverTable(Table):
     """``[[lever]]``: what may be moved to close a gap, between bounds and at a cost."""
 
     what: LeverWhat = Field(description="What may be moved to close a gap.")
     scope: ScopeText = Field("company", description="Where it may be moved.")
-    low: Annotated[_Float, Field(ge=0, le=1000), Wanted("a number from 0 to 1000")] = Field(
+    low: Annotated[Float, Field(ge=0, le=1000), Wanted("a number from 0 to 1000")] = Field(
         alias="from", description="Where it stands: a factor, or a number of hires."
     )
-    high: Annotated[_Float, Field(ge=0, le=1000), Wanted("a number from 0 to 1000")] = Field(
+    high: Annotated[Float, Field(ge=0, le=1000), Wanted("a number from 0 to 1000")] = Field(
         alias="to", description="How far it may go: a factor, or a number of hires."
     )
     cost: Money = Field(0.0, description="Cost of going all the way, in proportion in between.")
     causal: Switch = Field(False, description="Whether the plan takes the association to be an effect.")
+    on: Day | None = Field(None, description="First day on which it can be moved; without it, at once.")
 
     @model_validator(mode="after")
     def _possible(self) -> LeverTable:
@@ -326,82 +280,6 @@ class LeverTable(Table):
             raise ValueError(f"from and to are both {self.low:g}, wanted two different values")
         if self.what != "hire" and 0 in (self.low, self.high):
             raise ValueError("0 came, wanted factors greater than 0")
-        return self
-
-
-class CommissionTable(Table):
-    """``[costs.commission]``: variable pay."""
-
-    rate: Probability = Field(description="Share of bookings paid as commission.")
-    accelerator: Factor = Field(1.0, description="Factor on the rate for bookings above quota.")
-
-
-class CostsTable(Table):
-    """``[costs]``: what selling costs."""
-
-    rep_month: Money = Field(0.0, description="Fixed cost of a rep per month.")
-    hire: Money = Field(0.0, description="One-off cost of a hire.")
-    commission: CommissionTable | None = Field(None, description="Variable pay.")
-    ote: Money | None = Field(None, description="On-target earnings of a rep per year.")
-
-
-class TermsTable(Table):
-    """``[terms]``: how wins are billed, recognised and renewed."""
-
-    bill: Annotated[
-        Literal["at_close", "monthly", "quarterly", "yearly"],
-        Wanted('"at_close", "monthly", "quarterly" or "yearly"'),
-    ] = Field("at_close", description="When a won deal is invoiced: at once, or in advance in parts.")
-    recognise: Annotated[Literal["at_close", "straight_line"], Wanted('"at_close" or "straight_line"')] = (
-        Field("at_close", description="When its revenue is recognised (straight line over the term).")
-    )
-    due_days: DayCount = Field(30, description="Days from invoice to due date.")
-    renewal: Probability | None = Field(None, description="Odds that a term is renewed.")
-
-
-class OutTable(Table):
-    """``[[cash.out]]``: a payment that recurs."""
-
-    name: Text = Field(description="What is paid.")
-    amount: Above0 = Field(description="How much leaves each time.")
-    on: Day = Field(description="Day of the first payment.")
-    every: (
-        Annotated[Literal["week", "month", "quarter", "year"], Wanted('"week", "month", "quarter" or "year"')]
-        | None
-    ) = Field(None, description="How often it repeats; without it, once.")
-    until: Day | None = Field(None, description="Last day on which it may repeat.")
-
-    @model_validator(mode="after")
-    def _possible(self) -> OutTable:
-        if self.until is not None and self.every is None:
-            raise ValueError("until came without every: say how often it repeats, or leave until out")
-        if self.until is not None and self.on > self.until:
-            raise ValueError(f"on {self.on} is after until {self.until}: swap them")
-        return self
-
-
-class CashTable(Table):
-    """``[cash]``: the account and what flows from it."""
-
-    opening: Balance = Field(0.0, description="Cash at the end of the as-of date.")
-    floor: Balance = Field(0.0, description="Cash that must not be fallen short of.")
-    vat: Probability = Field(0.0, description="Value-added tax on top of invoices, as a share.")
-    out: tuple[OutTable, ...] = Field((), description="Payments that do not come from the model.")
-
-
-class CapacityTable(Table):
-    """``[capacity]``: what delivering a win takes."""
-
-    hours_per_amount: Above0 | None = Field(None, description="Hours of delivery per unit of currency sold.")
-    hours_per_deal: Above0 | None = Field(None, description="Hours of delivery per deal won.")
-    person_month: Above0 = Field(description="Hours that one person delivers per month.")
-    start_lag: DayCount = Field(0, description="Days from close to the start of delivery.")
-    duration: DayCount = Field(30, description="Days that a delivery takes.")
-
-    @model_validator(mode="after")
-    def _possible(self) -> CapacityTable:
-        if self.hours_per_amount is not None and self.hours_per_deal is not None:
-            raise ValueError("both hours_per_amount and hours_per_deal came, wanted one of them")
         return self
 
 
@@ -427,11 +305,14 @@ class PlanTable(Table):
     absence: tuple[AbsenceTable, ...] = Field((), description="Reps who are away or work part-time.")
     people: PeopleTable = Field(PeopleTable.model_validate({}), description="What happens when reps leave.")
     change: tuple[ChangeTable, ...] = Field((), description="Rates that change for a scope and a time.")
+    move: tuple[MoveTable, ...] = Field((), description="Segments that go from one rep or team to another.")
+    shift: tuple[ShiftTable, ...] = Field((), description="Creations that come in another period.")
     lever: tuple[LeverTable, ...] = Field((), description="What may be moved to close a gap.")
     costs: CostsTable | None = Field(None, description="Selling costs.")
     terms: TermsTable | None = Field(None, description="How deals become invoices and revenue.")
     cash: CashTable | None = Field(None, description="Cash position and payments.")
     capacity: CapacityTable | None = Field(None, description="What delivery needs.")
+    fx: FxTable | None = Field(None, description="Rates of exchange of open invoices in other currencies.")
     scenario: Annotated[
         dict[Text, Annotated[dict[str, Any], Wanted("a table such as [scenario.hire_four]")]],
         Wanted("tables such as [scenario.hire_four]"),

@@ -191,7 +191,7 @@ def _range(low: int, high: int) -> str:
 
 def _doubt(run: Run) -> Iterator[str]:
     prepared = run.funnel.prepared
-    book = open_book(run.history, prepared.people, prepared.segment, prepared.quotes)
+    book = open_book(run.history, prepared.people, prepared.segment, prepared.quotes, prepared.stages)
     deals = prepared.deals
     won = deals.outcome == 1
     oldest = int((deals.stop - deals.start)[won].max()) if won.any() else 0

@@ -15,7 +15,7 @@ from quotacast.engine.backtest.origins import origins
 from quotacast.engine.backtest.record import run_backtest
 from quotacast.engine.backtest.summary import skill_against, track_record
 from quotacast.engine.reports.words import money
-from quotacast.errors import DataError
+from quotacast.errors import DataError, PlanError
 from quotacast.scenarios.lines import packed
 from quotacast.scenarios.run import RECORD_DRAWS, Run, versions
 
@@ -189,6 +189,26 @@ def judged(odds: Answer, record: Answer | None, force: bool = False) -> Answer:
     reasons = " ".join(f"Odds on {n} are withheld: {why}." for n, why in withheld.items())
     summary = {**odds.summary, "withheld": withheld, "doubtful": doubtful, "record": said["bookings"].line}
     return replace(odds, rows=rows, words=f"{odds.words} {reasons}".strip(), summary=summary)
+
+
+def trusted(run: Run, names: Sequence[str]) -> list[str]:
+    """What the track record says about odds that quotas are to rest on; nothing rests on those it withholds.
+
+    Raises
+    ------
+    PlanError
+        Where it withholds the odds of a metric, unless forced.
+    """
+    record = stored_record(run)
+    if record is None:
+        return []
+    found = {name: standing(record, SCORED[name]) for name in names if name in SCORED}
+    held = [n for n, said in found.items() if said.verdict == "withheld" and not run.force]
+    if held:
+        raise PlanError(
+            [f"odds on {n} are withheld: {found[n].line}; --force goes on all the same" for n in held]
+        )
+    return [f"{n}: {said.line}" for n, said in found.items() if said.verdict in ("doubtful", "withheld")]
 
 
 RELIABILITY = (

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 from quotacast.errors import PlanError
 from quotacast.models.periods import Calendar
 from quotacast.scenarios.overlay import Loc, key_path, lay_over, written_at
-from quotacast.scenarios.schema import CalendarTable, PlanTable, Wanted
+from quotacast.scenarios.schema import CalendarTable, PlanTable
+from quotacast.scenarios.schema_types import Wanted
 from quotacast.scenarios.values import shown
 
 Locate = Callable[[Loc], Loc]

@@ -7,13 +7,16 @@ from pathlib import Path
 
 from quotacast.engine.answer import Answer
 from quotacast.engine.answers.attainability import attainability
+from quotacast.engine.answers.together import together
 from quotacast.errors import PlanError
 from quotacast.scenarios.choose import select_metrics, select_quotas, select_scopes
+from quotacast.scenarios.comparable import comparable, pay_of
 from quotacast.scenarios.cut import cut_quotas
 from quotacast.scenarios.noeffect import with_odds
+from quotacast.scenarios.pins import wished
 from quotacast.scenarios.quotafile import read_quotas
 from quotacast.scenarios.run import Run
-from quotacast.scenarios.trackrecord import judged, stored_record
+from quotacast.scenarios.trackrecord import judged, stored_record, trusted
 
 
 def quota_verdicts(
@@ -24,6 +27,7 @@ def quota_verdicts(
     kind: str | None,
     percents: Sequence[float],
     cut: bool,
+    fair: bool = False,
 ) -> tuple[Answer, tuple[str, ...]]:
     """Odds of the quotas of a file of candidates, or of the plan and the data, and what must be said.
 
@@ -36,6 +40,8 @@ def quota_verdicts(
         Quantiles to be shown.
     cut : bool
         Cut the longest quotas into finer periods instead.
+    fair : bool
+        Judge whole sets instead: odds that belong together, cushion, pay and fairness.
 
     Raises
     ------
@@ -56,5 +62,9 @@ def quota_verdicts(
         return cut_quotas(run, chosen), notes
     periods = [run.plan.calendar.parse(q.period) for q in chosen]
     paths = run.paths(periods, tuple({q.metric: None for q in chosen}))
+    if fair:
+        notes = (*notes, *trusted(run, tuple({q.metric: None for q in chosen})))
+        odds = (pay_of(run.plan), wished(run.plan, {}).company, comparable(run, chosen))
+        return together(paths, chosen, run.plan.calendar, run.provenance(), *odds), notes
     found = attainability(paths, chosen, run.plan.calendar, run.provenance(), percents)
     return with_odds(judged(found, stored_record(run), run.force), run, chosen), notes

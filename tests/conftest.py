@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from quotacast.engine.worlds import World, WorldSpec, draw_truth, make_world
+from quotacast.engine.metrics import metric, series
+from quotacast.engine.quota import Scope
+from quotacast.engine.worlds import World, WorldSpec, draw_truth, make_world, write_world
 from quotacast.models.history import schema
 from quotacast.models.history.history import REJECTED, History, missing
+from quotacast.scenarios import run
+from quotacast.scenarios.plan import load_plan
 
 
 def _canonical(table: str, rows: Any) -> pd.DataFrame:
@@ -79,3 +84,104 @@ def small_world() -> Callable[..., World]:
         return make_world(spec)
 
     return build
+
+
+#: Posterior draws of the plan below: who uses it patches `run.FIT_DRAWS` to it, and finds the fit stored.
+FEW = 200
+DECIDED = """
+[costs]
+rep_month = 3_000
+hire = 7_000
+commission.rate = "4%"
+
+[[quota]]
+scope = "company"
+metric = "bookings"
+period = "2027"
+target = {target}
+[[quota]]
+scope = "team:north"
+metric = "deals_won"
+period = "2027"
+target = {deals}
+
+[[lever]]
+what = "hire"
+scope = "team:south"
+from = 0
+to = 2
+[[lever]]
+what = "close_rate"
+from = 1.0
+to = 1.3
+cost = 90_000
+[[lever]]
+what = "deal_value"
+from = 1.0
+to = 1.2
+cost = 60_000
+
+[scenario.same]
+name = "the same by another name"
+[scenario.same_too]
+[[scenario.same_too.change]]
+what = "close_rate"
+times = 1.0
+from = 2027-03-09
+[scenario.price]
+[[scenario.price.change]]
+what = "deal_value"
+times = 1.1
+[[scenario.price.quota]]
+scope = "company"
+metric = "bookings"
+period = "2027"
+target = 900_000_000
+[scenario.people]
+[[scenario.people.hire]]
+team = "south"
+on = 2027-03-01
+[scenario.other]
+seed = 7
+draws = 300
+calendar.year_starts = 4
+[scenario.wrong]
+[[scenario.wrong.leave]]
+rep = "r55"
+on = 2027-03-01
+[[scenario.wrong.change]]
+what = "margin"
+times = 1.1
+[[scenario.wrong.move]]
+segment = "smbx"
+from = "rep:r01"
+to = "team:south"
+on = 2027-03-01
+"""
+
+
+@pytest.fixture(scope="session")
+def decided(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plan with scenarios, for five reps in two teams."""
+    folder = tmp_path_factory.mktemp("company") / "demo"
+    truth = draw_truth(np.random.default_rng(5), 5, 2)
+    teams = (("north", 3), ("south", 2))
+    first, last = date(2025, 7, 1), date(2026, 12, 31)
+    write_world(make_world(WorldSpec(5, teams, first, last, 5, truth, activity_effects=False)), folder)
+    (folder / "crm" / "quotas.csv").unlink(missing_ok=True)
+    for name in ("activities", "leads"):
+        (folder / "crm" / f"{name}.csv").unlink(missing_ok=True)
+    path = folder / "plan.toml"
+    path.write_text('horizon = "2027"\nas_of = 2026-12-31\ndraws = 400\n[data]\nfolder = "crm"\n')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "FIT_DRAWS", FEW)
+        ready = run.Run(load_plan(path), force=True)
+        paths = ready.paths([ready.plan.horizon_period], ("bookings", "deals_won"))
+    asked = (("bookings", Scope("company")), ("deals_won", Scope("team", "north")))
+    middle = [
+        np.quantile(series(paths, metric(n), s, ready.plan.horizon_period).total, 0.6) for n, s in asked
+    ]
+    path.write_text(
+        path.read_text() + DECIDED.format(target=float(middle[0]), deals=float(max(middle[1], 1.0)))
+    )
+    return path

@@ -13,18 +13,20 @@ import pytest
 
 from quotacast.engine.answer import Answer
 from quotacast.engine.answers.attainability import FIELDS
-from quotacast.engine.backtest import origin_scores
+from quotacast.engine.backtest import origin_forecast, origin_scores
 from quotacast.engine.backtest import record as records
+from quotacast.engine.backtest.baselines import all_baselines
 from quotacast.engine.backtest.leaning import EVIDENCE, evidence
 from quotacast.engine.backtest.origin_forecast import OURS, Settings, draft_origin, finish_origin
 from quotacast.engine.backtest.origin_scores import verdicts
 from quotacast.engine.backtest.origins import month_ends, origins, outcomes, spans
 from quotacast.engine.backtest.record import Record, load_record, run_backtest
-from quotacast.engine.backtest.summary import track_record
+from quotacast.engine.backtest.summary import fits, summarise, track_record
 from quotacast.engine.backtest.targets import Target
 from quotacast.engine.quota import Scope
 from quotacast.engine.worlds import write_world
 from quotacast.errors import DataError
+from quotacast.models.funnel import KHAT_LIMIT, fit, prepare
 from quotacast.models.periods import Calendar
 from quotacast.scenarios import run as run_module
 from quotacast.scenarios import trackrecord
@@ -34,6 +36,7 @@ from quotacast.scenarios.trackrecord import judged, record_lines, reliability_an
 
 FIRST, LAST = date(2024, 1, 1), date(2025, 9, 30)
 CALENDAR = Calendar()
+COVERED = ("covered_50", "covered_80", "covered_95")
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +77,11 @@ def test_horizons_of_an_origin_inside_and_at_the_end_of_a_quarter() -> None:
     assert (inside["q1"].first, inside["q1"].last) == (date(2025, 7, 1), date(2025, 9, 30))
     assert (inside["m3"].first, inside["m3"].last) == (date(2025, 7, 1), date(2025, 7, 31))
     assert (inside["y1"].first, inside["y1"].last) == (date(2025, 5, 1), date(2026, 4, 30))
+    mid = spans(date(2025, 4, 17), CALENDAR, date(2026, 12, 31))
+    assert (mid["rq"].first, mid["rq"].last) == (date(2025, 4, 18), date(2025, 6, 30))
+    assert (mid["m1"].first, mid["m1"].last) == (date(2025, 5, 1), date(2025, 5, 31))
+    assert (mid["y1"].first, mid["y1"].last) == (date(2025, 5, 1), date(2026, 4, 30))
+    assert all(period.first > date(2025, 4, 17) for period in mid.values())
     at_end = spans(date(2025, 6, 30), CALENDAR, date(2025, 9, 30))
     assert set(at_end) == {"m1", "m2", "m3", "q1"}
     assert at_end["q1"].first == date(2025, 7, 1)
@@ -251,17 +259,37 @@ def test_a_year_back_a_months_end_stays_one(day: str, before: str) -> None:
     assert origin_scores._back(date.fromisoformat(day)) == date.fromisoformat(before)
 
 
-def test_nothing_after_the_origin_reaches_the_forecast(history) -> None:  # type: ignore[no-untyped-def]
-    """A history whose future was changed gives the same snapshot, so the same forecast."""
-    origin = date(2025, 3, 31)
-    deals = history.opportunities.copy()
-    later = deals["closed_on"] > pd.Timestamp(origin)
+def test_nothing_after_the_origin_reaches_the_forecast(history, two, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """Amounts, ends and creations after the origin are changed: no draw of any model moves, the scores do."""
+    origin, settings = two[0], Settings(CALENDAR, "laplace", 200, 3)
+    deals, stages = history.opportunities.copy(), history.tables["stages"].copy()
+    later = (deals["closed_on"] > pd.Timestamp(origin)).to_numpy()
     deals.loc[later, "amount"] = deals.loc[later, "amount"] * 7
+    deals.loc[later, "status"] = np.where(deals.loc[later, "status"] == "won", "lost", "won")
+    deals.loc[later, "amount"] = deals.loc[later, "amount"].fillna(123.0)
+    unborn = (deals["created_on"] > pd.Timestamp(origin)).to_numpy() & (np.arange(len(deals)) % 3 > 0)
+    gone = set(deals.loc[unborn, "opportunity_id"])
+    stages = stages[~stages["opportunity_id"].isin(gone)]
+    stages.loc[stages["entered_on"] > pd.Timestamp(origin), "amount"] *= 5
+    tables = {**history.tables, "opportunities": deals[~unborn], "stages": stages}
+    assert unborn.sum() > 10
+    assert later.sum() > 10
     changed = type(history)(
-        {**history.tables, "opportunities": deals}, history.as_of_date, "EUR", (), history.rejected
+        {name: table.reset_index(drop=True) for name, table in tables.items()},
+        history.as_of_date, "EUR", (), history.rejected,
+    )  # fmt: skip
+    said: list[Any] = []
+    monkeypatch.setattr(
+        origin_forecast, "all_baselines", lambda *a, **k: said.append(all_baselines(*a, **k)) or said[-1]
     )
-    a, b = (h.as_of(origin, strict=True).opportunities for h in (history, changed))
-    pd.testing.assert_frame_equal(a, b)
+    before, after = (draft_origin(h, origin, settings) for h in (history, changed))
+    assert before.wanted == after.wanted
+    assert (before.actual != after.actual).any()
+    np.testing.assert_array_equal(before.draws, after.draws)
+    np.testing.assert_array_equal(before.last_year, after.last_year)
+    assert set(said[0]) == set(said[1])
+    for name in said[0]:
+        np.testing.assert_array_equal(said[0][name], said[1][name])
 
 
 def test_the_record_in_words_and_lines(record) -> None:  # type: ignore[no-untyped-def]
@@ -305,7 +333,9 @@ def _record(
         {"origin": ["2024-01-28"] * 2, "horizon": ["q1"] * 2, "metric": ["bookings"] * 2,
          "model": [OURS, "runrate"], "reps": [3, 3], "energy": [4.0, 5.0]}
     )  # fmt: skip
-    fit = pd.DataFrame({"origin": ["2024-01-28"], "khat": [0.2], "futures": [900.0], "earlier": [""]})
+    fit = pd.DataFrame(
+        {"origin": ["2024-01-28"], "khat": [0.2], "nuts": [""], "futures": [900.0], "earlier": [""]}
+    )
     none = pd.DataFrame(columns=list(EVIDENCE))
     found = Record(pd.DataFrame(rows), verdicts, joint, none, fit, asked or n)
     return track_record(found, {"seed": 1}, 1)
@@ -348,7 +378,45 @@ def test_scores_of_quotas_and_of_all_reps_together(record) -> None:  # type: ign
     joint = pd.DataFrame(answer.summary["joint"])
     assert {OURS, "structural", "runrate"} <= set(joint["model"])
     assert (joint["energy"] > 0).all()
-    assert answer.summary["fits"]["khat_largest"] == record[0].fit["khat"].max()
+    assert answer.summary["fits"]["khat_largest"] == record[0].fit["khat"].max() <= KHAT_LIMIT
+    assert answer.summary["fits"]["fitted_by_nuts"] == {}
+
+
+def test_a_model_that_the_fast_method_fails_at_an_origin_is_fitted_by_nuts_and_named(
+    record, history, two, monkeypatch
+) -> None:  # type: ignore[no-untyped-def]
+    settings = Settings(CALENDAR, "laplace", 100, 3)
+    whole = fit(prepare(history.as_of(two[0], strict=True), CALENDAR), draws=100, seed=3)
+    posterior = whole.posteriors["value"]
+    other = replace(posterior, diagnostics={**posterior.diagnostics, "method": "nuts"})
+    asked: list[Any] = []
+
+    def fitted(*_: Any, fall_back: bool = True, **__: Any) -> Any:
+        asked.append(fall_back)
+        return replace(whole, posteriors={**whole.posteriors, "value": other})
+
+    monkeypatch.setattr(origin_forecast, "fit", fitted)
+    draft = draft_origin(history, two[0], settings)
+    assert (asked, draft.nuts) == ([True], ("value",))
+    found = finish_origin(draft, record[0].evidence.iloc[:0], settings).fit
+    assert found["nuts"].tolist() == ["value"]
+    assert fits(found)["fitted_by_nuts"] == {two[0].isoformat(): ["value"]}
+
+
+def test_the_error_of_coverage_counts_every_rep_of_an_origin() -> None:
+    """Ten reps at one origin, two at the other: by hand, all samples of two origins with replacement."""
+    held = {"2024-01-31": [1.0] * 9 + [0.0], "2024-02-29": [0.0, 1.0]}
+    rows = pd.DataFrame(
+        [
+            {"origin": o, "horizon": "m1", "metric": "deals_won", "component": "total", "scope": "rep",
+             "scope_id": f"r{k}", "model": OURS, "crps": 1.0, **dict.fromkeys(COVERED, c)}
+            for o, values in held.items() for k, c in enumerate(values)
+        ]
+    )  # fmt: skip
+    found = summarise(rows, 5).iloc[0]
+    assert found["coverage_80"] == pytest.approx(10 / 12)
+    samples = np.array([9 / 10, 10 / 12, 10 / 12, 1 / 2])
+    assert found["coverage_80_se"] == pytest.approx(samples.std() * np.sqrt(2.0), rel=0.06)
 
 
 @pytest.mark.parametrize(

@@ -170,3 +170,31 @@ def test_stored_results_keep_the_promise() -> None:
         assert abs(row["covered_80"] - 0.8) <= 0.03, f"{scope} {metric}"
     assert min(r["simulations"] for r in stored["sbc"]) >= 180
     assert sum(r["quarters"] for r in stored["misspecified"] if r["disturbance"] != "none") / 4 >= 200
+
+
+@pytest.mark.parametrize("name", ["won_in_stage", "moved"])
+def test_models_of_stages_are_simulated_and_ranked(load: Load, name: str) -> None:
+    """Small version of the study: a few simulations of every kind of quantity, and their k-hat."""
+    sbc = load("calibration_sbc")
+    small = sbc.stage_design(name, 2, 3)
+    for seed in range(3):
+        ranks, khat = sbc.one(small, seed, lambda d, c, s: fit_laplace(d, c, draws=200, seed=s))
+        assert {"level", "stage", "stage_age", "age", "stage_sd", "total", "next"} <= set(ranks)
+        assert all(0 <= r <= sbc.RANKS for r in ranks.values())
+        assert ("shock" in ranks) == (name == "moved")
+        assert khat < 0.7
+
+
+def test_ranks_of_payments_are_uniform_in_small(load: Load) -> None:
+    """Twelve simulations, all quantities pooled; two hundred of each are in the results."""
+    sbc = load("calibration_sbc")
+
+    def short(declaration: Declaration, cells: Cells, seed: int) -> Posterior:
+        return fit_laplace(declaration, cells, draws=sbc.RANKS + 1, seed=seed)
+
+    runs = [sbc.one(sbc.DESIGNS["paid"], sbc.seed_of("paid", number), short)[0] for number in range(12)]
+    found = sbc.uniformity([rank for run in runs for rank in run.values()])
+    assert len(runs[0]) == 20
+    assert abs(found["spread"] - 1.0) < 0.15
+    # ranks of one simulation are correlated: 240 are taken as worth a fourth of as many
+    assert abs(found["bias"]) < 2 * 3.0

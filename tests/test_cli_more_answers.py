@@ -36,6 +36,17 @@ KEYS = {
         *SCOPED, "metric", "period", "target", "p_attain", "aim", "opens", "age",
         "expected", "needed", "expected_money", "needed_money", "missing", "create", "create_by",
     ],
+    ("capacity", "--by", "quarter"): [
+        *SCOPED, "period", "confirmed", "open", "new", "hours_p50", "hours_p80", "people_signed",
+        "people_p50", "people_p80", "people", "p_short", "p_idle",
+    ],
+    ("cash",): [
+        *SCOPED, "kind", "period", "first", "last", "line", "certainty", "mean", "p_below",
+        "p10", "p50", "p90",
+    ],
+    ("revenue", "--by", "quarter"): [
+        *SCOPED, "metric", "period", "component", "actual", "mean", "p10", "p50", "p90",
+    ],
     ("performers",): PERFORMERS,
     ("performers", "--by", "quarter"): PERFORMERS,
 }  # fmt: skip
@@ -59,6 +70,8 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "crm" / "leads.csv").unlink()
     log = pd.read_csv(folder / "crm" / "activities.csv", dtype=str)
     log[log["kind"] == "call"].to_csv(folder / "crm" / "activities.csv", index=False)
+    with (folder / "plan.toml").open("a", encoding="utf-8") as file:
+        file.write("\n[capacity]\nperson_month = 120\nduration = 45\npeople = 5\n")
     ask(folder / "plan.toml", "fit")
     return folder / "plan.toml"
 
@@ -174,8 +187,99 @@ def test_the_worst_month_is_told(plan: Path) -> None:
         (("pipeline", "--metric", "close_rate"), "an open pipeline does not feed it"),
         (("pipeline", "--by", "fortnight"), "--by fortnight"),
         (("quotas", "--cut", "--metric", "close_rate"), "--cut: no quota on a sum"),
+        (("revenue", "--by", "week"), "--by week: wanted one of month, quarter, year"),
+        (("revenue", "--metric", "billing"), "--metric billing: wanted one of bookings, billings"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_what_cannot_be_answered_is_refused(plan: Path, call: tuple[str, ...], said: str) -> None:
     assert said in ask(plan, *call, code=2)
+
+
+def test_capacity_on_the_screen_and_refused(plan: Path, tmp_path: Path) -> None:
+    text = ask(plan, "capacity", "--by", "quarter")
+    assert "There are 5" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "team:north" in ask(plan, "capacity", "--by", "quarter", "--scope", "team:north")
+    assert "people are planned by week" in ask(plan, "capacity", "--by", "day", code=2)
+    bare = tmp_path / "bare.toml"
+    stated = (
+        plan.read_text().split("\n[capacity]")[0].replace('folder = "crm"', f'folder = "{plan.parent}/crm"')
+    )
+    bare.write_text(stated)
+    assert "the plan has no [capacity]" in ask(bare, "capacity", code=2)
+
+
+def edited(plan: Path, place: Path, *changes: tuple[str, str]) -> Path:
+    """A copy of the plan elsewhere, on the same data and with the same fit."""
+    text = plan.read_text(encoding="utf-8")
+    for old, new in (('folder = "crm"', f'folder = "{plan.parent}/crm"'), *changes):
+        assert old in text
+        text = text.replace(old, new)
+    (place / "plan.toml").write_text(text, encoding="utf-8")
+    (place / ".quotacast").symlink_to(plan.parent / ".quotacast")
+    return place / "plan.toml"
+
+
+def test_cash_adds_up_line_by_line_and_week_by_week(plan: Path) -> None:
+    found = whole(plan, "cash")
+    summary, spans = found["summary"], {}
+    for row in found["rows"]:
+        spans.setdefault((row["kind"], row["period"]), {})[row["line"]] = row
+    assert [kind for kind, _ in spans] == ["week"] * 13 + ["month"] * 12
+    opening = {"week": summary["opening"], "month": summary["opening"]}
+    for (kind, _), lines in spans.items():
+        own = {name: row["mean"] for name, row in lines.items()}
+        flows = sum(x for name, x in own.items() if name not in ("opening", "net", "closing"))
+        assert own["opening"] == pytest.approx(opening[kind], abs=0.02)
+        assert own["net"] == pytest.approx(flows, abs=0.02)
+        assert own["closing"] == pytest.approx(own["opening"] + own["net"], abs=0.02)
+        opening[kind] = own["closing"]
+        assert 0 <= lines["closing"]["p_below"] <= 1
+        assert (own["receipts_open_deals"] >= 0, lines["receipts_signed"]["certainty"]) == (
+            True,
+            "contracted",
+        )
+    assert own["receipts_new_business"] > 0 > own["payroll"]
+    assert summary["currency"] == "EUR"
+    assert set(summary["drivers"]["2027-12"]) == {"signing", "invoicing", "payment"}
+    first = next((p for (k, p), x in spans.items() if k == "month" and x["closing"]["p_below"] > 0.25), None)
+    assert [a["month"] for a in summary["alerts"]][-1] == first
+    assert summary["credit_line"] >= summary["credit_line_13_weeks"] >= 0
+
+
+def test_cash_without_an_opening_balance_is_relative(plan: Path, tmp_path: Path) -> None:
+    stated = next(line for line in plan.read_text().splitlines() if line.startswith("opening ="))
+    bare = edited(plan, tmp_path, (stated + "\n", ""))
+    found, text = whole(bare, "cash"), ask(bare, "cash")
+    assert (found["summary"]["relative"], found["summary"]["credit_line"]) == (True, None)
+    assert {row["p_below"] for row in found["rows"]} == {None}
+    assert found["rows"][0]["mean"] == 0.0  # the first week's opening
+    assert "no opening balance" in " ".join(text.split())
+    assert "below" not in text.lower()
+
+
+def test_terms_that_spread_revenue_refuse_it_as_a_metric(plan: Path, tmp_path: Path) -> None:
+    spread = edited(plan, tmp_path, ("[terms]\n", '[terms]\nrecognise = "straight_line"\nterm_months = 6\n'))
+    assert "quotacast revenue" in ask(spread, "forecast", "--metric", "revenue", code=2)
+    assert "revenue" in ask(plan, "forecast", "--metric", "revenue")
+    assert "planning simplification" in " ".join(ask(spread, "revenue").split())
+    rows = [r for r in whole(spread, "revenue")["rows"] if r["period"] == "2027-01"]
+    assert {r["component"] for r in rows if r["metric"] == "revenue"} >= {
+        "done",
+        "signed",
+        "open",
+        "new",
+        "total",
+    }
+    signed = {r["metric"]: r["mean"] for r in rows if r["component"] == "signed"}
+    assert signed["revenue"] > 0
+    assert signed["backlog"] > 0
+
+
+def test_revenue_at_close_is_bookings(plan: Path) -> None:
+    rows = whole(plan, "revenue", "--by", "year")["rows"]
+    total = {r["metric"]: r["mean"] for r in rows if r["component"] == "total"}
+    assert total["revenue"] == pytest.approx(total["bookings"])
+    booked = whole(plan, "forecast", "--metric", "bookings", "--by", "year", "--scope", "company")["rows"]
+    assert total["bookings"] == pytest.approx(booked[-1]["mean"])

@@ -70,7 +70,7 @@ def _median(ready: Run) -> float:
 
 @pytest.fixture(scope="module")
 def found(ready: Run):  # type: ignore[no-untyped-def]
-    return inverse_funnel(ready, _asked(ready, 1.05 * _median(ready)))
+    return inverse_funnel(ready, _asked(ready, 1.03 * _median(ready)))
 
 
 def test_the_least_factor_reaches_the_odds_and_hardly_less_does_not(ready: Run, found) -> None:  # type: ignore[no-untyped-def]

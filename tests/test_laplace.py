@@ -111,7 +111,7 @@ def test_normal_family_is_the_closed_form() -> None:
     a, b = some_zeta(problem, 3), some_zeta(problem, 4)
     found, other = solve(problem, a, start), solve(problem, b, start)
     order = np.argsort(data.codes["rep_quarter"], kind="stable")  # cells are sorted by the eliminated term
-    np.testing.assert_allclose(found.point.eta, oracle(a)[1][order], rtol=1e-7)
+    np.testing.assert_allclose(found.point.expected, oracle(a)[1][order], rtol=1e-7)
     np.testing.assert_allclose(found.variances, oracle(a)[2][order], rtol=1e-7)
     # Both leave out constants, which do not depend on the hyperparameters.
     difference = found.log_marginal - other.log_marginal

@@ -22,6 +22,7 @@ from quotacast.models.conversion import LINKS, Link
 from quotacast.models.funnel import MODELS, Prepared, assemble, prepare
 from quotacast.models.laplace import fit_laplace
 from quotacast.models.periods import Calendar
+from quotacast.models.stages import STAGE_MODELS
 from quotacast.models.store import load_fit, save_fit
 from quotacast.models.terms import Posterior
 
@@ -218,6 +219,8 @@ def test_leads_and_deals_arrive_where_they_belong(make_history: Make) -> None:
         "converted",
         "disqualified",
         *(f"activity:{k}" for k in sorted(KINDS)),
+        "paid",
+        *STAGE_MODELS,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,50 @@ def test_a_failed_rename_leaves_the_older_fit_whole(
     back = load_fit(tmp_path / "f", ("won", "value"), "abc")
     assert back is not None
     assert same(back, fitted(1))
+
+
+@pytest.mark.parametrize("moves", [1, 2])
+def test_ctrl_c_between_two_moves_leaves_one_whole_fit_and_nothing_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int
+) -> None:
+    """The interrupt comes right after a move: before the second one the older fit returns to its place."""
+    save_fit(tmp_path / "f", fitted(1), MANIFEST_IN)
+    real, calls = Path.rename, []
+
+    def rename(self: Path, target: Any) -> Path:
+        moved = real(self, target)
+        calls.append(target)
+        if len(calls) == moves:
+            raise KeyboardInterrupt
+        return moved
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", rename)
+        with pytest.raises(KeyboardInterrupt):
+            save_fit(tmp_path / "f", fitted(2), MANIFEST_IN)
+    back = load_fit(tmp_path / "f", ("won", "value"), "abc")
+    assert back is not None
+    assert same(back, fitted(moves))
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_ctrl_c_while_the_older_fit_is_removed_leaves_nothing_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_fit(tmp_path / "f", fitted(1), MANIFEST_IN)
+    real, calls = shutil.rmtree, []
+
+    def rmtree(folder: Path) -> None:
+        calls.append(folder)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        real(folder)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", rmtree)
+        with pytest.raises(KeyboardInterrupt):
+            save_fit(tmp_path / "f", fitted(2), MANIFEST_IN)
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
 
 
 def test_an_error_inside_a_new_folder_leaves_no_folder(tmp_path: Path) -> None:

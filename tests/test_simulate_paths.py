@@ -23,6 +23,7 @@ from quotacast.engine.quota import Scope
 from quotacast.engine.simulate import run_blocks, simulate
 from quotacast.engine.tables import Tables
 from quotacast.engine.worlds import WorldSpec, draw_truth, make_world, write_world
+from quotacast.models.comovement import Comovement
 from quotacast.models.funnel import Funnel, Prepared, assemble, prepare
 from quotacast.models.history.history import History
 from quotacast.models.history.read import read_history
@@ -88,6 +89,14 @@ def funnel(basis: str = "created", draws: int = 2, beyond: float = 0.0, flat: bo
             effects[t.name] = np.maximum(effects[t.name], -9.0 if t.lower is None else t.lower)
         posteriors[name] = Posterior(effects, hyper, {"method": "written"})
     return assemble(prepared(basis), posteriors, 3)
+
+
+def moving(fitted: Funnel, r: float | None) -> Funnel:
+    """The funnel with shocks of wins and losses correlated by r, or unrelated."""
+    found = dataclasses.replace(fitted)
+    both = {} if r is None else {"lost": ("won", Comovement(np.array([r - 1e-9, r + 1e-9]), np.full(2, 0.5)))}
+    vars(found)["comovements"] = both
+    return found
 
 
 def months() -> Steps:
@@ -194,6 +203,28 @@ def test_means_agree_under_shocks_beyond_the_data(basis: str) -> None:
         assert totals.std() > 0.02 * totals.mean()  # the draws differ by more than their deals
 
 
+@pytest.mark.parametrize("term", ["shock", "trend"])
+def test_steps_beyond_the_data_are_correlated_as_learned(term: str) -> None:
+    """The second cause's steps correlate by r with the first's, are as wide as before; nothing else moves."""
+    fitted, row = funnel(draws=3, beyond=0.3), np.arange(4000) % 3
+    fitted_to = {"shock": prepared("created").hazards.months, "trend": prepared("created").hazards.quarters}
+
+    def steps(r: float | None, model: str) -> Any:
+        found = getattr(tables(moving(fitted, r)).effects, term)(model, row, 0, fitted_to[term])
+        before = 0.37 if term == "shock" else 1.0  # rho of the written funnel; a walk keeps its level
+        return found[:, -1] - before * found[:, -2]
+
+    win, loss, apart = steps(0.8, "won"), steps(0.8, "lost"), steps(None, "lost")
+    assert np.array_equal(win, steps(None, "won"))
+    assert np.array_equal(steps(0.8, "created"), steps(None, "created"))
+    assert np.corrcoef(win, loss)[0, 1] == pytest.approx(0.8, abs=0.03)
+    assert np.corrcoef(win, apart)[0, 1] == pytest.approx(0.0, abs=0.06)
+    assert loss.std() == pytest.approx(apart.std(), rel=0.05)
+    half = tables(moving(fitted, 0.8)).effects.shock("lost", row[1000:], 1000, fitted_to["shock"])
+    whole = tables(moving(fitted, 0.8)).effects.shock("lost", row, 0, fitted_to["shock"])
+    assert np.array_equal(half, whole[1000:])
+
+
 def test_amounts_of_wins_are_the_weighted_residuals() -> None:
     given = tables(funnel("won", draws=1, flat=True), "won")  # one centre for all segments and quarters
     t = given.fixed
@@ -247,7 +278,7 @@ BEFORE = (
 @pytest.mark.parametrize(("drivers", "wanted"), [(Drivers(), BEFORE[0]), (GENERIC, BEFORE[1])])
 def test_without_activities_and_leads_nothing_has_changed(drivers: Drivers, wanted: dict[str, int]) -> None:
     kept = dataclasses.replace(drivers, people=People(keep_odds=1.0))  # handing over moves deals alone
-    drawn = run_blocks(tables(funnel(draws=3, beyond=0.3), drivers=kept), 300)
+    drawn = run_blocks(tables(moving(funnel(draws=3, beyond=0.3), None), drivers=kept), 300)
     assert {name: int(array.sum()) for name, array in drawn.items()} == wanted
 
 

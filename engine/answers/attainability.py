@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from quotacast.engine.answer import Answer, Field
 from quotacast.engine.answers.quantiles import DEFAULT_QUANTILES, quantile_fields, quantiles_in_order
-from quotacast.engine.metrics import METRICS, Floats, Series, metric, series, units
+from quotacast.engine.metrics import METRICS, Floats, Metric, Series, metric, series, units
 from quotacast.engine.paths import Paths
 from quotacast.engine.quota import SCOPE_KINDS, Quota
 from quotacast.models.periods import Calendar
@@ -114,7 +114,7 @@ def _found(paths: Paths, quota: Quota, calendar: Calendar, percents: Sequence[fl
 def _row(quota: Quota, found: _Found) -> dict[str, Any]:
     which = metric(quota.metric)
     meaningful = found.columns["p_defined"] >= DEFINED
-    p_attain = float(which.attains(found.values.total, quota.target).mean()) if meaningful else None
+    p_attain = _reached(which, found.defined, quota.target) / found.values.total.size
     return {
         "scope": quota.scope.kind,
         "scope_id": quota.scope.id,
@@ -124,18 +124,26 @@ def _row(quota: Quota, found: _Found) -> dict[str, Any]:
         "period": quota.period,
         "target": quota.target,
         "actual": found.values.done,
-        "p_attain": p_attain,
+        "p_attain": p_attain if meaningful else None,
         **found.columns,
-        "attainment_p50": _middle(which.attainment(found.defined, quota.target)),
+        "attainment_p50": _middle(which, found.defined, quota.target),
     }
 
 
-def _middle(values: Floats) -> float | None:
-    """Median of values that are in order, rising or falling."""
-    half = values.size // 2
-    if not values.size:
+def _reached(which: Metric, ordered: Floats, target: float) -> int:
+    """How many of the values, which rise, reach a target: sorted once, searched for every target."""
+    if which.good == "up":
+        return int(ordered.size - np.searchsorted(ordered, target, side="left"))
+    return int(np.searchsorted(ordered, target, side="right"))
+
+
+def _middle(which: Metric, ordered: Floats, target: float) -> float | None:
+    """Median attainment of values that rise: it rises or falls with them."""
+    half = ordered.size // 2
+    if not ordered.size:
         return None
-    return float(values[half] if values.size % 2 else (values[half - 1] + values[half]) / 2)
+    around = which.attainment(ordered[half - 1 + ordered.size % 2 : half + 1], target)
+    return float(around[0] if around.size == 1 else (around[0] + around[1]) / 2)
 
 
 class _Shares:

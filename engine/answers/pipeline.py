@@ -40,6 +40,7 @@ from quotacast.engine.openbook import (
     open_by_age,
     stages_now,
 )
+from quotacast.engine.openbook_stages import NO_STAGE, Flow, new_by_stage, old_by_stage
 from quotacast.engine.paths import Paths
 from quotacast.engine.quota import Scope
 from quotacast.engine.reports.words import money as money_words
@@ -89,12 +90,15 @@ class Outlook:
     fade : Fading
     stage : mapping of str to str
         Stage in which open deals stand, by id.
+    flow : Flow, optional
+        The chain of stages; without it coming stages are not told.
     """
 
     paths: Paths
     book: Book
     fade: Fading
     stage: Mapping[str, str]
+    flow: Flow | None = None
 
     @property
     def today(self) -> int:
@@ -144,6 +148,7 @@ def pipeline(
     summary = {
         "metric_units": units(metrics),
         "stages": stages_now(outlook.book, outlook.stage, amounts(outlook.book, outlook.fade)),
+        "coming_stages": coming_stages(outlook, periods),
         "first": periods[0].label,
     }
     return Answer("pipeline", table, FIELDS, pipeline_words(table), summary, provenance, "table")
@@ -210,6 +215,28 @@ def expected_open(outlook: Outlook, scope: Scope, day: int) -> tuple[Floats, Flo
         book = float(np.isin(outlook.book.rep, who).sum())
         old, new = _scaled(old, book - closed[0]), _scaled(new, created - closed[1])
     return old, new
+
+
+def coming_stages(outlook: Outlook, periods: Sequence[Period]) -> list[dict[str, Any]]:
+    """Deals of the company that will be open in every stage on the morning of each period."""
+    flow, today = outlook.flow, outlook.today
+    if flow is None or outlook.book.stage is None:
+        return []
+    begins = [max(period.first, outlook.paths.as_of + timedelta(days=1)) for period in periods]
+    ahead = [int(day_number(day)) - today - 1 for day in begins]
+    old = old_by_stage(flow, outlook.book, outlook.fade, today, ahead)
+    new = new_by_stage(flow, outlook.faded, outlook.pace, ahead)
+    out: list[dict[str, Any]] = []
+    for k, (period, day) in enumerate(zip(periods, begins, strict=True)):
+        totals = [parts[0].sum() for parts in expected_open(outlook, Scope("company"), int(day_number(day)))]
+        sizes = totals[0] * old[k] / max(old[k].sum(), 1e-12)
+        sizes[:-1] += totals[1] * new[k] / max(new[k].sum(), 1e-12)
+        names = (*flow.names, *([NO_STAGE] if sizes[-1] > 0 else []))
+        out += [
+            {"period": period.label, "opens": day, "stage": name, "deals": float(n)}
+            for name, n in zip(names, sizes, strict=False)
+        ]
+    return out
 
 
 def _scaled(sizes: Floats, total: float) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -78,6 +78,8 @@ class Draft:
         may not know of deals that were reopened later.
     khat : float
         Largest Pareto k-hat of the fits.
+    nuts : tuple of str
+        Models that the fast method could not fit, and NUTS did.
     """
 
     origin: date
@@ -91,6 +93,7 @@ class Draft:
     pool: tuple[Forecast, ...]
     pool_actual: Floats
     khat: float
+    nuts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,8 @@ class OriginRecord:
     evidence : pandas.DataFrame
         What later origins may learn from this one; see `leaning`.
     fit : pandas.DataFrame
-        One row: origin, khat, effective number of futures, the earlier origins that were there to learn from.
+        One row: origin, khat, models fitted by NUTS although the fast method was asked for, effective number
+        of futures, the earlier origins that were there to learn from.
     """
 
     rows: pd.DataFrame
@@ -153,13 +157,23 @@ def draft_origin(history: History, origin: date, settings: Settings) -> Draft:
         tuple(_member(wanted[k], own[k], [others[name][k] for name in POOL[1:]]) for k in at),
         _as_known(history, snapshot, [plain[k] for k in at]),
         max(float(p.diagnostics.get("khat", 0.0)) for p in funnel.posteriors.values()),
+        _fallen_back(funnel, settings),
     )
+
+
+def _fallen_back(funnel: Funnel, settings: Settings) -> tuple[str, ...]:
+    methods = {name: str(p.diagnostics["method"]) for name, p in funnel.posteriors.items()}
+    return tuple(name for name, method in methods.items() if method != settings.method)
 
 
 def _as_known(history: History, snapshot: History, wanted: Sequence[Target]) -> Floats:
     """Outcomes as known at the end of each target's period, shape (targets,)."""
-    ends = {t.last: history.as_of(t.last, strict=True) for t in wanted}
-    return np.array([outcomes(ends[t.last], snapshot, [t])[0] for t in wanted])
+    found = np.empty(len(wanted))
+    for end in dict.fromkeys(target.last for target in wanted):
+        at = [k for k, target in enumerate(wanted) if target.last == end]
+        known = history.as_of(end, strict=True)
+        found[at] = outcomes(known, snapshot, [wanted[k] for k in at])
+    return found
 
 
 def _member(wanted: tuple[str, Target], own: Floats, others: Sequence[Floats]) -> Forecast:
@@ -187,6 +201,7 @@ def finish_origin(draft: Draft, past: pd.DataFrame, settings: Settings) -> Origi
     fit = {
         "origin": origin.isoformat(),
         "khat": draft.khat,
+        "nuts": ",".join(draft.nuts),
         "futures": futures,
         "earlier": ",".join(sorted(set(past["origin"]))) if len(past) else "",
     }
@@ -201,11 +216,10 @@ def finish_origin(draft: Draft, past: pd.DataFrame, settings: Settings) -> Origi
 
 def _fit(snapshot: History, settings: Settings) -> Funnel:
     return fit(
-        prepare(snapshot, settings.calendar),
+        replace(prepare(snapshot, settings.calendar), payments=None),  # sales are scored, not receipts
         method=settings.method,
         draws=FIT_DRAWS,
         seed=settings.seed,
-        fall_back=False,
     )
 
 

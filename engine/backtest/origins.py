@@ -69,9 +69,13 @@ def origins(history: History, count: int | None = None) -> tuple[date, ...]:
 
 
 def spans(origin: date, calendar: Calendar, until: date) -> dict[str, Period]:
-    """Horizons of an origin that end by ``until``, as periods labelled by the horizon."""
+    """Horizons of an origin that end by ``until``, as periods labelled by the horizon.
+
+    All begin after the origin, also where that lies inside a month (today's forecast, never a backtest's).
+    """
     quarter = calendar.containing(origin + DAY, "quarter")
     whole = quarter if quarter.first == origin + DAY else calendar.containing(quarter.last + DAY, "quarter")
+    # months that begin after the origin: of one that has begun, only the rest is still to be forecast
     found = {f"m{k}": _months(origin, k - 1, 1) for k in (1, 2, 3)}
     found["y1"] = _months(origin, 0, 12)
     found["q1"] = (whole.first, whole.last)
@@ -82,7 +86,7 @@ def spans(origin: date, calendar: Calendar, until: date) -> dict[str, Period]:
 
 
 def _months(origin: date, skip: int, length: int) -> tuple[date, date]:
-    month = np.datetime64(origin + DAY, "M")
+    month = np.datetime64(origin, "M") + 1
     first = (month + skip).astype("datetime64[D]").astype(date)
     last = (month + skip + length).astype("datetime64[D]").astype(date) - DAY
     return first, last

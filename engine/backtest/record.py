@@ -172,7 +172,7 @@ def load_origin(folder: Path, origin: date) -> OriginRecord | None:
         found = OriginRecord(*(pd.read_parquet(place / f"{name}.parquet") for name in _TABLES))
     except (OSError, ValueError):
         return None
-    return found if "earlier" in found.fit and len(found.fit) else None
+    return found if {"earlier", "nuts"} <= set(found.fit) and len(found.fit) else None
 
 
 def load_record(folder: Path) -> Record | None:

@@ -15,7 +15,6 @@ from quotacast.engine.backtest.bootstrap import block_bootstrap_se, block_bootst
 from quotacast.engine.backtest.leaning import learn, told
 from quotacast.engine.backtest.origin_forecast import OURS, STRUCTURAL
 from quotacast.engine.backtest.record import Record
-from quotacast.models.funnel import KHAT_LIMIT
 
 FIELDS = (
     Field("origin", "date", "evening on which the forecast was made"),
@@ -59,9 +58,9 @@ def track_record(record: Record, provenance: Mapping[str, Any], seed: int) -> An
 
 
 def fits(fit: pd.DataFrame) -> dict[str, Any]:
-    """How the fits at the origins went: they do not fall back to NUTS, so a failed check is told here."""
+    """How the fits at the origins went: the largest k-hat, and the models that NUTS had to fit."""
     return {
-        "khat_above_limit": [o for o, k in zip(fit["origin"], fit["khat"], strict=True) if k > KHAT_LIMIT],
+        "fitted_by_nuts": {o: n.split(",") for o, n in zip(fit["origin"], fit["nuts"], strict=True) if n},
         "khat_largest": float(fit["khat"].max()),
         "fewest_effective_futures": float(fit["futures"].min()),
     }
@@ -153,9 +152,10 @@ _BLOCK = {"m1": 1, "m2": 2, "m3": 3, "rq": 3, "q1": 3, "y1": 12}
 def _coverage(mine: pd.DataFrame, horizon: str, seed: int) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
     for level in (50, 80, 95):
-        by_origin = mine.groupby("origin", sort=True)[f"covered_{level}"].mean().to_numpy()
+        # origins with more reps count for more, in the coverage and in its error
+        by_origin = mine.pivot_table(index="origin", columns="scope_id", values=f"covered_{level}", sort=True)
         found[f"coverage_{level}"] = float(mine[f"covered_{level}"].mean())
-        se = block_bootstrap_se(by_origin, min(_BLOCK[horizon], by_origin.size), seed)
+        se = block_bootstrap_se(by_origin.to_numpy(), min(_BLOCK[horizon], len(by_origin)), seed)
         found[f"coverage_{level}_se"] = float(se)
     return found
 

@@ -13,7 +13,7 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
-from quotacast.models.history import money, schema, spelling
+from quotacast.models.history import cleaning_invoices, money, schema, spelling
 from quotacast.models.history.ledger import EXAMPLES, ROW, Cleaning
 from quotacast.models.history.schema import NONE
 
@@ -85,15 +85,10 @@ def _closed_before_created(work: Cleaning) -> None:
     for table, first, last in (
         ("opportunities", "created_on", "closed_on"),
         ("leads", "created_on", "closed_on"),
-        ("invoices", "issued_on", "paid_on"),
         ("reps", "hired_on", "left_on"),
     ):
         frame = work[table]
         wrong = (frame[last] < frame[first]).to_numpy()
-        if table == "invoices":
-            meaning = "Paid before issue, as deposits are; kept, with a wait of less than no time."
-            work.report("paid before issued", table, wrong, "kept", meaning)
-            continue
         reason = (
             last
             + " "
@@ -319,6 +314,10 @@ RULES: tuple[Callable[[Cleaning], None], ...] = (
     _negative,
     _margins,
     _won_without_amount,
+    cleaning_invoices.dates,
+    cleaning_invoices.amounts,
+    cleaning_invoices.from_deals,
+    cleaning_invoices.customers_differ,
     _currencies,
     _orphans,
 )

@@ -125,6 +125,7 @@ _ROWS: dict[str, tuple[tuple[str, str, str, str, str, str], ...]] = {
         ("customer_id", "id", "", "", "creation", "Who pays."),
         ("opportunity_id", "id", "", "", "creation", "The deal it bills."),
         ("currency", "text", "ISO 4217", "", "creation", "Currency of the amount as exported."),
+        ("class", "text", "", "", "creation", "Class of payer or way of billing, known at issue."),
         ("paid_on", "day", "", "", "closing", "Day on which it was paid in full."),
     ),
     "quotas": (

@@ -1,0 +1,1 @@
+"""From signed deals to invoices, revenue and receipts: four clocks in every simulated future."""
