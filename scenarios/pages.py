@@ -13,7 +13,7 @@ from typing import cast
 
 from quotacast.engine.quota import Scope
 from quotacast.engine.reports.page import Section, page, sheet
-from quotacast.engine.reports.words import money_range, number, percent
+from quotacast.engine.reports.words import money, money_range, number, odds_words, percent
 from quotacast.errors import PlanError
 from quotacast.models.timegrid import day_number
 from quotacast.scenarios.case import Case, middle
@@ -182,8 +182,6 @@ def rep_name(run: Run, rep: str) -> str:
 
 def headline(case: Case) -> str:
     """A page in one sentence."""
-    from quotacast.engine.reports.words import money, odds_words
-
     goal = case.goal(case.scope)
     if goal is None:
         _, half, _ = middle(case.values(case.scope, None).total)
@@ -198,8 +196,6 @@ def headline(case: Case) -> str:
 
 def facts(case: Case) -> list[tuple[str, str]]:
     """Figures for the top of a sheet."""
-    from quotacast.engine.reports.words import money
-
     goal = case.goal(case.scope)
     values = case.values(case.scope, goal)
     spread = middle(values.total)

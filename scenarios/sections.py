@@ -30,7 +30,7 @@ ON_THE_WAY = {
     "deals_won": "deals won",
 }
 #: With more teams than this only those with the highest and the lowest odds are listed.
-MOST_TEAMS = 8
+MOST_TEAMS = 6
 #: What is commonly advised: 60 to 65 % of reps at or above quota (Alexander Group).
 NORM = "60–65%"
 

@@ -118,7 +118,7 @@ def test_every_point_is_the_hardest_target_with_its_odds(case: Case, name: str) 
             if name != "cycle_days"
             else (values <= target, values < target)
         )
-        assert reached.mean() >= odds > harder.mean() - 1e-12
+        assert reached.mean() + 1e-12 >= odds > harder.mean() + 1e-9
     middle = rows.loc[rows["mark"] == "P50", "target"].iloc[0]
     assert middle == pytest.approx(np.quantile(values[np.isfinite(values)], 0.5))
 

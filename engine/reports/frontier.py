@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import pandas as pd
 
 from quotacast.engine.answer import Answer
 from quotacast.engine.reports import svg
-from quotacast.engine.reports.frame import SMALL, Frame, across, apart, shares, value
-from quotacast.engine.reports.units import plain
+from quotacast.engine.reports.frame import SMALL, Frame, across, apart, shares
 from quotacast.engine.reports.words import percent
 
 # Column names, what they are called, colour and dashes: apart in grey as well.
 _LINES = (
-    (("p_company",), "company reaches its target", svg.BLUE, ""),
-    (("p_rep", "rep_odds_median"), "a typical rep's odds", svg.VERMILLION, "8 4"),
-    (("share_attaining",), "share of reps at quota", svg.GREEN, "2 3"),
-    (("p_covered_teams",), "company, teams up to quota only", svg.SKY, "10 3 2 3"),
-    (("p_covered_reps",), "company, reps up to quota only", svg.ORANGE, "5 2"),
+    ("p_company", "company reaches its target", svg.BLUE, ""),
+    ("rep_odds_median", "the median rep's odds", svg.VERMILLION, "8 4"),
+    ("share_attaining", "share of reps at quota", svg.GREEN, "2 3"),
+    ("p_covered_teams", "company, teams up to quota only", svg.SKY, "10 3 2 3"),
+    ("p_covered_reps", "company, reps up to quota only", svg.ORANGE, "5 2"),
 )
-_WISHES = (
-    (("wished_company", "company_odds"), svg.BLUE),
-    (("wished_rep", "rep_odds"), svg.VERMILLION),
-)
+_WISHES = (("company_odds", svg.BLUE), ("rep_odds", svg.VERMILLION))
 
 
 @dataclass(frozen=True)
@@ -40,29 +32,13 @@ class Line:
 
 def pick(answer: Answer) -> list[Line]:
     """The lines that the answer has, by cushion."""
-    rows = _rows(answer)
-    if "cushion" not in rows.columns:
-        return []
+    rows = (answer.summary.get("cushion") or {}).get("frontier") or []
     lines = []
-    for names, said, colour, dash in _LINES:
-        chosen = next((n for n in names if n in rows.columns), None)
-        pairs = [(value(row, "cushion"), value(row, chosen)) for _, row in rows.iterrows()]
-        points = tuple(sorted((x, y) for x, y in pairs if x is not None and y is not None))
-        if points:
+    for name, said, colour, dash in _LINES:
+        points = tuple(sorted((row["cushion"], row[name]) for row in rows if row.get(name) is not None))
+        if len(points) > 1:
             lines.append(Line(said, colour, dash, points))
     return lines
-
-
-def _facts(answer: Answer) -> Mapping[str, Any]:
-    """What is wished and chosen: in the summary, or under its key ``cushion``."""
-    inner = answer.summary.get("cushion")
-    return inner if isinstance(inner, Mapping) else answer.summary
-
-
-def _rows(answer: Answer) -> pd.DataFrame:
-    """The rows, or those that the summary holds where the rows are about something else."""
-    told = _facts(answer).get("frontier")
-    return answer.rows if told is None else pd.DataFrame(list(told))
 
 
 def draw(answer: Answer, width: float = 960) -> str | None:
@@ -71,11 +47,9 @@ def draw(answer: Answer, width: float = 960) -> str | None:
     Parameters
     ----------
     answer : Answer
-        Rows with ``cushion`` (sum of rep quotas ÷ company target − 1), ``p_company`` (odds of the company's
-        target), ``p_rep`` or ``rep_odds_median`` (the median rep's odds) and ``share_attaining`` (mean share
-        of reps at quota), any of the three. `reconcile` holds them as a list under
-        ``summary["cushion"]["frontier"]``. ``summary["cushion"]`` as a number marks the chosen one;
-        ``wished_company`` and ``wished_rep`` (``company_odds``, ``rep_odds``) are what is asked for.
+        With ``summary["cushion"]`` as of :func:`quotacast.engine.answers.cushion.cushion_facts`:
+        ``frontier`` (rows with ``cushion`` and any of the lines), ``company_odds`` and ``rep_odds`` (wished)
+        and ``room``, the largest cushion that leaves the median rep the wished odds.
     width : float
         Pixels; under 600 the layout is that of a phone.
 
@@ -99,10 +73,10 @@ def draw(answer: Answer, width: float = 960) -> str | None:
     )
     shares(board, frame)
     across(board, frame, lambda m: f"{m:.0%}", 4 if small else 8)
-    facts = _facts(answer)
-    for keys, colour in _WISHES:
-        _level(board, frame, next((plain(facts[k]) for k in keys if k in facts), None), colour)
-    _chosen(board, frame, plain(facts.get("cushion")))
+    facts = answer.summary["cushion"]
+    for key, colour in _WISHES:
+        _level(board, frame, facts.get(key), colour)
+    _chosen(board, frame, facts.get("room"))
     for line in lines:
         board.line([frame.at(x, y) for x, y in line.points], line.colour, 2.4, line.dash)
         for x, y in line.points:
