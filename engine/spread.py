@@ -26,7 +26,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from quotacast.engine.answers.shapley import shapley as split
+from quotacast.engine.shapley import shapley as split
 from quotacast.engine.skills import (
     Ints,
     age_bounds,

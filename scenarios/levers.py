@@ -1,7 +1,7 @@
 """The gap to the company's target, lever by lever, and the cheapest way to close it.
 
 Every set of levers is simulated with the same random numbers and read on the same futures. The gap to the
-target is split by Shapley values (:mod:`quotacast.engine.answers.shapley`), so the parts sum to what all
+target is split by Shapley values (:mod:`quotacast.engine.shapley`), so the parts sum to what all
 levers do together; intervals are those of a bootstrap over futures, the same resamples for every set. The
 cheapest set is searched on a grid (:mod:`quotacast.engine.answers.cheapest`) and simulated once more with
 all of the plan's futures.
@@ -19,10 +19,10 @@ import pandas as pd
 
 from quotacast.engine.answer import Answer, Field
 from quotacast.engine.answers.cheapest import Cheapest, cheapest, corner_odds, grid
-from quotacast.engine.answers.shapley import EXACT, Parts, shapley
 from quotacast.engine.metrics import metric, series, units
 from quotacast.engine.paths import Paths
 from quotacast.engine.quota import Scope
+from quotacast.engine.shapley import EXACT, Parts, shapley
 from quotacast.engine.streams import key, uniforms
 from quotacast.models.terms import Floats
 from quotacast.scenarios.inverse import Wish, wish

@@ -51,6 +51,7 @@ AUDIENCES: Mapping[str, Audience] = {
         "for leadership",
         (
             "sections:target",
+            "sections:gap",
             "sections:must_hold",
             "sections:teams",
             "sections:reps",
@@ -62,6 +63,7 @@ AUDIENCES: Mapping[str, Audience] = {
         "for sales operations",
         (
             "sections:target",
+            "sections:gap",
             "sections_ops:quotas",
             "sections_ops:curves",
             "sections:must_hold",

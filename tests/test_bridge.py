@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from quotacast.engine.answers.bridge import CASH, DRIVERS, bridge, shapley
+from quotacast.engine.answers.bridge import CASH, DRIVERS, bridge, product_parts
 
 PERIODS = ("2027-Q1", "2027-Q2", "2027-Q3")
 
@@ -43,8 +43,8 @@ def test_parts_are_means_over_all_orders() -> None:
             base = now.prod(axis=0)
             now[factor] = after[factor]
             wanted[factor] += (now.prod(axis=0) - base) / len(orders)
-    assert shapley(before, after) == pytest.approx(wanted)
-    assert shapley(before, after).sum(axis=0) == pytest.approx(after.prod(axis=0) - before.prod(axis=0))
+    assert product_parts(before, after) == pytest.approx(wanted)
+    assert product_parts(before, after).sum(axis=0) == pytest.approx(after.prod(axis=0) - before.prod(axis=0))
 
 
 def test_both_ends_are_the_forecasts_and_parts_add_up() -> None:

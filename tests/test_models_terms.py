@@ -32,6 +32,17 @@ def test_a_basis_leads_from_its_coordinates_to_its_levels(kind: Any, size: int) 
     assert one.has_rho == (kind == "shock")
 
 
+def test_a_known_sd_is_no_hyperparameter() -> None:
+    free, known = term("contrast", 5), term("contrast", 5, known=True)
+    assert free.has_sd
+    assert not known.has_sd
+    np.testing.assert_array_equal(free.basis(), known.basis())
+    declared = Declaration("made_up", "poisson", (known,))
+    assert declared.hyperparameters() == ()
+    with pytest.raises(ValueError, match="the sd of a pooled is not a thing to be known"):
+        term("pooled", 5, known=True)
+
+
 def test_pooled_levels_are_independent() -> None:
     np.testing.assert_array_equal(covariance("pooled", 4), np.eye(4))
 

@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from quotacast.engine.answers.shapley import EXACT, shapley
+from quotacast.engine.shapley import EXACT, shapley
 
 
 def game(n: int, seed: int):  # type: ignore[no-untyped-def]

@@ -21,8 +21,6 @@ quantiles: only means add up.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
-from math import factorial
 from typing import Any
 
 import numpy as np
@@ -33,6 +31,7 @@ from quotacast.engine.answer import Answer, Field
 from quotacast.engine.paths import Paths
 from quotacast.engine.quota import Scope
 from quotacast.engine.reports.words import money
+from quotacast.engine.shapley import shapley
 from quotacast.models.periods import Period
 
 Floats = NDArray[np.float64]
@@ -83,29 +82,25 @@ def _mean(paths: Paths, measure: str, scope: Scope, period: Period) -> float:
     return float(opened.mean() + new.mean()) + paths.actual(measure, scope, period)
 
 
-def shapley(before: Floats, after: Floats) -> Floats:
+def product_parts(before: Floats, after: Floats) -> Floats:
     """Parts of ``prod(after) - prod(before)`` by factor.
 
     Parameters
     ----------
     before, after : ndarray, shape (factors, n)
-        Factors of n products.
+        Factors of n products; at most :data:`quotacast.engine.shapley.EXACT` of them.
 
     Returns
     -------
     ndarray, shape (factors, n)
         They add up to the difference over the first axis.
     """
-    k = before.shape[0]
-    out = np.zeros_like(before, dtype=float)
-    for at in range(k):
-        others = [i for i in range(k) if i != at]
-        for size in range(k):
-            weight = factorial(size) * factorial(k - size - 1) / factorial(k)
-            for moved in combinations(others, size):
-                rest = np.prod([after[i] if i in moved else before[i] for i in others], axis=0)
-                out[at] += weight * rest * (after[at] - before[at])
-    return out
+
+    def product(moved: frozenset[int]) -> Floats:
+        rows = [after[i] if i in moved else before[i] for i in range(before.shape[0])]
+        return np.asarray(np.prod(rows, axis=0))
+
+    return shapley(product, before.shape[0]).parts
 
 
 def bridge(
@@ -173,7 +168,7 @@ def _over(top: Any, bottom: Any) -> Any:
 
 
 def _table(part: pd.DataFrame, metric: str, ends: Sequence[Floats], names: Sequence[str]) -> pd.DataFrame:
-    parts = dict(zip(names, shapley(*ends), strict=True))
+    parts = dict(zip(names, product_parts(*ends), strict=True))
     columns = {name.replace(" ", "_"): parts.get(name, np.zeros(len(part))) for name in DRIVERS}
     return pd.DataFrame(
         {
