@@ -86,12 +86,12 @@ def since_answer(run: Run, name: str) -> tuple[Answer, Sequence[str]]:
     file = version.folder / FILE
     if not file.is_file():
         raise PlanError(f"--since {name}: {version.name} keeps no expected totals; approve the plan anew")
-    texts = {"scope": str, "scope_id": str, "period": str}
     before = pd.read_csv(
         io.BytesIO(file.read_bytes()),
-        dtype=texts,
+        dtype={"scope": str, "scope_id": str, "period": str},
         keep_default_na=False,
         na_values={column: [""] for column in CASH},
+        float_precision="round_trip",  # what did not change differs by exactly nothing
     )
     months = run.periods("month")
     found = bridge(before, totals(run, run.paths(months)), run.provenance(), version.name)
