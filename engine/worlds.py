@@ -261,6 +261,28 @@ share = "40%"
 of = "billings"
 after_days = 30             # from the end of the month
 
+# What it takes to deliver what is sold (`quotacast capacity`).
+[capacity]
+person_month = 130          # hours that one person delivers in a month
+start_lag = 14              # days from close to the start of delivery
+duration = 60
+# people = 46               # say how many there are, and the odds of being short are told
+
+# What may be moved to reach the target, and what going all the way costs (`quotacast compare --levers`).
+[[lever]]
+what = "hire"
+scope = "team:{spec.team_names[-1]}"
+from = 0
+to = 4
+on = {year}-02-01
+cost = 480_000
+
+[[lever]]
+what = "close_rate"         # better qualification
+from = 1.0
+to = 1.1
+cost = 300_000
+
 # What if four people joined the {spec.team_names[-1]} team in February?
 [scenario.hire_four]
 [[scenario.hire_four.hire]]

@@ -70,8 +70,8 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "crm" / "leads.csv").unlink()
     log = pd.read_csv(folder / "crm" / "activities.csv", dtype=str)
     log[log["kind"] == "call"].to_csv(folder / "crm" / "activities.csv", index=False)
-    with (folder / "plan.toml").open("a", encoding="utf-8") as file:
-        file.write("\n[capacity]\nperson_month = 120\nduration = 45\npeople = 5\n")
+    stated = (folder / "plan.toml").read_text(encoding="utf-8")
+    (folder / "plan.toml").write_text(stated.replace("# people = 46", "people = 5"), encoding="utf-8")
     ask(folder / "plan.toml", "fit")
     return folder / "plan.toml"
 
