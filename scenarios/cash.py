@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from quotacast.engine.answer import Answer
@@ -43,6 +44,10 @@ def cash_answer(run: Run, options: Mapping[str, Any]) -> tuple[Answer, Sequence[
         options["quantiles"],
         facts,
     )
+    if Path(options["out"] or "").suffix.lower() == ".xlsx":
+        from quotacast.scenarios.financebook import with_book
+
+        answer = with_book(answer, run, paths, options["quantiles"])
     return answer, (*ledger_notes(run, ledger), *run.plan_notes)
 
 

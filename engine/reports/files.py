@@ -253,12 +253,26 @@ def as_html(answer: Answer) -> str:
     return page(title, [Section(answer, title, answer.chart, None)], answer.provenance)
 
 
+def _finance(answer: Answer) -> bytes:
+    from quotacast.engine.reports.finance_book import as_finance_book
+
+    return as_finance_book(answer)
+
+
+#: Answers that have a workbook of their own, where the others that it tells of are beside them.
+WORKBOOKS: dict[str, Writer] = {"cash": _finance}
+
+
+def _workbook(answer: Answer) -> bytes:
+    return WORKBOOKS.get(answer.name, as_workbook)(answer) if answer.beside else as_workbook(answer)
+
+
 WRITERS: dict[str, Writer] = {
     ".csv": lambda answer: as_csv(answer).encode(),
     ".html": lambda answer: as_html(answer).encode(),
     ".json": lambda answer: as_json(answer).encode(),
     ".parquet": as_parquet,
-    ".xlsx": as_workbook,
+    ".xlsx": _workbook,
 }
 
 
