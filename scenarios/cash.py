@@ -13,6 +13,7 @@ from quotacast.engine.answers.cash import cash
 from quotacast.engine.finance.ledger import Ledger, cash_paths
 from quotacast.engine.finance.risk import shares
 from quotacast.models.periods import Period
+from quotacast.scenarios.drawsfile import cash_draws, check_paths, written
 from quotacast.scenarios.ledger import check_money, ledger_of
 from quotacast.scenarios.run import Run
 
@@ -28,6 +29,7 @@ def cash_answer(run: Run, options: Mapping[str, Any]) -> tuple[Answer, Sequence[
     PlanError
         Where the plan's tables about money do not fit together.
     """
+    check_paths(options)
     check_money(run.plan)
     ledger = ledger_of(run, margins=False)
     spans = cash_spans(run)
@@ -48,7 +50,8 @@ def cash_answer(run: Run, options: Mapping[str, Any]) -> tuple[Answer, Sequence[
         from quotacast.scenarios.financebook import with_book
 
         answer = with_book(answer, run, paths, options["quantiles"])
-    return answer, (*ledger_notes(run, ledger), *run.plan_notes)
+    saved = written(cash_draws(paths), options)
+    return answer, (*saved, *ledger_notes(run, ledger), *run.plan_notes)
 
 
 def cash_spans(run: Run) -> tuple[Period, ...]:

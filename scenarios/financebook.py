@@ -18,7 +18,7 @@ from quotacast.engine.answers.revenue import revenue
 from quotacast.engine.finance.ledger import CashPaths
 from quotacast.engine.finance.revenue import revenue_paths
 from quotacast.scenarios.ledger import ledger_of
-from quotacast.scenarios.revenue import _months, _periods
+from quotacast.scenarios.revenue import told_periods, whole_months
 from quotacast.scenarios.run import Run
 
 FIELDS = (
@@ -47,8 +47,8 @@ def with_book(answer: Answer, run: Run, paths: CashPaths, percents: Any) -> Answ
         From which the answer was made.
     """
     ledger = ledger_of(run)
-    chain = revenue_paths(ledger, _months(run, "month"), told=lambda share: run.told("revenue", share))
-    months, origin = _periods(run, "month"), run.provenance()
+    chain = revenue_paths(ledger, whole_months(run, "month"), told=lambda share: run.told("revenue", share))
+    months, origin = told_periods(run, "month"), run.provenance()
     told = revenue(chain, months, ledger.terms.recognise, run.history.currency, origin, percents)
     beside = {
         "revenue": told,
@@ -72,7 +72,7 @@ def assumptions(run: Run) -> Answer:
         rows += [] if table is None else list(_each(name, table))
     seen: set[str] = set()
     for row in rows:
-        row["name"] = _cell_name(row["key"], seen)
+        row["name"] = _cell_name(str(row["key"]), seen)
     frame = pd.DataFrame(rows, columns=[f.name for f in FIELDS], dtype=object)
     words = "Inputs of the plan. Receivables, payment delays and odds of winning are learned from the data."
     return Answer("assumptions", frame, FIELDS, words, {}, run.provenance())

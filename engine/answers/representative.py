@@ -1,7 +1,7 @@
 """Three futures that stand for many: those nearest to the P10, P50 and P90 of the horizon.
 
-Quantiles of months do not add up to those of the year, so that a workbook cannot sum them. One future does add
-up, line by line and month by month; the three are chosen twice, by cash at the end and by bookings.
+Quantiles of months do not add up to those of the year, so that a workbook cannot sum them. One future does
+add up, line by line and month by month; the three are chosen twice, by cash at the end and by bookings.
 """
 
 from __future__ import annotations

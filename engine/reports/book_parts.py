@@ -63,7 +63,7 @@ def _input(sheet: LiveSheet, at: Cell, value: Any) -> None:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         sheet.number(at, value, "#,##0.####", "input")
     elif isinstance(value, dt.date):
-        look = sheet._styles.of(num_format="yyyy-mm-dd", font_color=COLOURS["input"])
+        look = sheet.styles.of(num_format="yyyy-mm-dd", font_color=COLOURS["input"])
         sheet.sheet.write_datetime(*at, dt.datetime.combine(value, dt.time()), look)
     else:
         sheet.text(at, show(value, "text"), font_color=COLOURS["input"], align="right")
@@ -185,6 +185,7 @@ def chain_sheet(book: Any, styles: Styles, answer: Answer, months: Sequence[Bloc
     _heads(sheet, 2, periods, True)
     paths = answer.beside["paths"].rows
     mine = paths[(paths["chosen_by"] == "bookings") & (paths["kind"] == "month")]
+    tables: list[tuple[str, dict[tuple[str, ...], float], dict[Any, float]]]
     tables = [("Mean of all futures", _table(rows, ["metric", "component"], "mean"), {})]
     for path in PATHS:
         one = mine[mine["path"] == path]
@@ -222,8 +223,6 @@ def _chain_block(
             sheet.sum((row, column), [(row - n, column) for n in range(len(parts), 0, -1)], bold=True, top=1)
         row += 1
     at["receipts"] = row
-    if "bookings done" not in at:
-        raise ValueError("the chain lacks bookings")
     block = Block(sheet, at, columns)
     for name in at:
         if name.split(" ")[0] in FLOWS:

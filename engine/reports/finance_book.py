@@ -1,8 +1,8 @@
 """Finance's workbook: assumptions, summary, thirteen weeks, months, quantiles, data quality, provenance.
 
 Formulas add only what adds up: means over the futures, and three futures chosen near the P10, P50 and P90.
-Quantiles are values. It is the answer ``cash`` with ``revenue``, ``paths``, ``check`` and ``assumptions`` beside
-it; without a clock, so that its bytes repeat.
+Quantiles are values. It is the answer ``cash`` with ``revenue``, ``paths``, ``check`` and ``assumptions``
+beside it; without a clock, so that its bytes repeat.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from typing import Any
-
-import pandas as pd
 
 from quotacast.engine.answer import Answer
 from quotacast.engine.reports.book_parts import (
@@ -22,10 +20,9 @@ from quotacast.engine.reports.book_parts import (
     listing,
     quantile_sheet,
 )
-from quotacast.engine.reports.live_sheet import EXACT, MONEY, ODDS, LiveSheet, Styles
+from quotacast.engine.reports.live_sheet import EXACT, MONEY, ODDS, LiveSheet, Styles, place
 from quotacast.engine.reports.units import plain
 
-PATHS = ("p10", "p50", "p90")
 _HEADS = ("Mean", "Future near P10", "Future near P50", "Future near P90")
 
 
@@ -33,12 +30,12 @@ def as_finance_book(answer: Answer) -> bytes:
     """The workbook's bytes."""
     import xlsxwriter
 
-    from quotacast.engine.reports.files import _EPOCH, flatten
+    from quotacast.engine.reports.files import EPOCH, flatten
 
     out = io.BytesIO()
     options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
     with xlsxwriter.Workbook(out, options) as book:
-        book.set_properties({"created": _EPOCH, "title": "Finance forecast"})
+        book.set_properties({"created": EPOCH, "title": "Finance forecast"})
         book.set_calc_mode("auto")
         styles = Styles(book)
         named = assumptions_sheet(book, styles, answer.beside["assumptions"])
@@ -78,8 +75,8 @@ class _Summary:
             "means and three single futures; quantiles do not add."
         )
         self.line(
-            "Changing an input recomputes the opening balance and all balances after it; everything else that "
-            "was simulated needs a new run."
+            "A changed opening balance moves all balances after it; every other input needs a new run, since "
+            "what is grey was simulated."
         )
         self.heads("Bookings to revenue, to the horizon; futures chosen by bookings")
         self.flows(chain, ("bookings", "billings", "revenue", "gross_margin"), "total")
@@ -140,13 +137,14 @@ class _Summary:
 
     def balance(self, blocks: Sequence[Block]) -> None:
         """Opening + receipts + payments - closing is nil."""
+        # + 0: a rounded rest of -1e-10 would be shown as a negative zero
         self.sheet.text((self.row, 0), "Check: opening + net − closing = 0", italic=True)
         top = self.row  # opening, receipts, payments, net, closing
         for at in range(1, len(blocks) + 1):
             cells = [(top - 5, at), (top - 2, at), (top - 1, at)]
-            letters = [self._place(cell) for cell in cells]
+            letters = [place(cell) for cell in cells]
             value = self.sheet.values[cells[0]] + self.sheet.values[cells[1]] - self.sheet.values[cells[2]]
-            text = f"=ROUND({letters[0]}+{letters[1]}-{letters[2]},2)"
+            text = f"=ROUND({letters[0]}+{letters[1]}-{letters[2]},2)+0"
             self.sheet.formula((self.row, at), text, round(value, 2), EXACT)
         self.row += 1
 
@@ -163,7 +161,7 @@ class _Summary:
             for sign, name, which in parts:
                 said, number = block.sheet.away(block.cells(name)[which])
                 text, value = f"{text}{sign}{said}", value + (number if sign == "+" else -number)
-            self.sheet.formula((self.row, at), f"=ROUND({text},2)", round(value, 2), EXACT)
+            self.sheet.formula((self.row, at), f"=ROUND({text},2)+0", round(value, 2), EXACT)
         self.row += 1
 
     def risk(self, told: Any) -> None:
@@ -190,14 +188,3 @@ class _Summary:
         if plain(value) is not None:
             self.sheet.number((self.row, 1), float(value), form)
         self.row += 1
-
-    @staticmethod
-    def _place(cell: tuple[int, int]) -> str:
-        from quotacast.engine.reports.live_sheet import place
-
-        return place(cell)
-
-
-def months_of(frame: pd.DataFrame) -> list[str]:
-    """Periods in their order."""
-    return list(dict.fromkeys(frame["period"]))

@@ -47,7 +47,7 @@ class LiveSheet:
     def __init__(self, book: Any, name: str, styles: Styles) -> None:
         self.sheet = book.add_worksheet(name)
         self.name = name
-        self._styles = styles
+        self.styles = styles
         self.values: dict[Cell, float] = {}
         self.sheet.set_landscape()
         self.sheet.set_paper(9)
@@ -56,19 +56,19 @@ class LiveSheet:
     def text(self, at: Cell, text: Any, **style: Any) -> None:
         """Text, whatever it begins with."""
         whole = clean(str(plain(text))) if text is not None else ""
-        self.sheet.write_string(*at, whole[:_TEXT], self._styles.of(**style))
+        self.sheet.write_string(*at, whole[:_TEXT], self.styles.of(**style))
 
     def number(self, at: Cell, value: float, form: str = MONEY, kind: str = "simulated") -> None:
         """A number that is not computed here."""
         self.values[at] = float(value)
-        self.sheet.write_number(*at, float(value), self._styles.of(num_format=form, font_color=COLOURS[kind]))
+        self.sheet.write_number(*at, float(value), self.styles.of(num_format=form, font_color=COLOURS[kind]))
 
     def formula(self, at: Cell, text: str, value: float, form: str = MONEY, **style: Any) -> None:
         """A formula with the value that it has; it is a link where it names another sheet."""
         kind = "link" if "!" in text or text[1:].replace("_", "").isalpha() else "formula"
         value = value + 0.0  # no negative zero
         self.values[at] = value
-        look = self._styles.of(num_format=form, font_color=COLOURS[kind], **style)
+        look = self.styles.of(num_format=form, font_color=COLOURS[kind], **style)
         self.sheet.write_formula(*at, text, look, value)
 
     def sum(self, at: Cell, cells: Sequence[Cell], form: str = MONEY, **style: Any) -> None:
