@@ -10,7 +10,7 @@ from typing import Any
 
 from quotacast.engine.answer import Answer
 from quotacast.engine.answers.cash import cash
-from quotacast.engine.finance.ledger import Ledger, cash_paths
+from quotacast.engine.finance.ledger import CashPaths, Ledger, cash_paths
 from quotacast.engine.finance.risk import shares
 from quotacast.models.periods import Period
 from quotacast.scenarios.drawsfile import cash_draws, check_paths, written
@@ -30,6 +30,16 @@ def cash_answer(run: Run, options: Mapping[str, Any]) -> tuple[Answer, Sequence[
         Where the plan's tables about money do not fit together.
     """
     check_paths(options)
+    answer, paths, notes = cash_found(run, options["quantiles"])
+    if Path(options["out"] or "").suffix.lower() == ".xlsx":
+        from quotacast.scenarios.financebook import with_book
+
+        answer = with_book(answer, run, paths, options["quantiles"])
+    return answer, (*written(cash_draws(paths), options), *notes)
+
+
+def cash_found(run: Run, percents: Sequence[float]) -> tuple[Answer, CashPaths, tuple[str, ...]]:
+    """Cash, the futures that it is told from, and what must be said beside it."""
     check_money(run.plan)
     ledger = ledger_of(run, margins=False)
     spans = cash_spans(run)
@@ -43,15 +53,10 @@ def cash_answer(run: Run, options: Mapping[str, Any]) -> tuple[Answer, Sequence[
         shares(ledger, paths),
         run.history.currency,
         run.provenance(),
-        options["quantiles"],
+        percents,
         facts,
     )
-    if Path(options["out"] or "").suffix.lower() == ".xlsx":
-        from quotacast.scenarios.financebook import with_book
-
-        answer = with_book(answer, run, paths, options["quantiles"])
-    saved = written(cash_draws(paths), options)
-    return answer, (*saved, *ledger_notes(run, ledger), *run.plan_notes)
+    return answer, paths, (*ledger_notes(run, ledger), *run.plan_notes)
 
 
 def cash_spans(run: Run) -> tuple[Period, ...]:

@@ -75,7 +75,7 @@ def _as_csv(frames: Iterable[pd.DataFrame], path: Path) -> int:
     count = 0
     with path.open("w", encoding="utf-8", newline="") as file:
         for frame in frames:
-            texts = {name: _safe(frame[name]) for name in frame if frame[name].dtype == object}
+            texts = {str(name): _safe(frame[name]) for name in frame if frame[name].dtype == object}
             frame.assign(**texts).to_csv(file, index=False, header=count == 0, lineterminator="\n")
             count += len(frame)
     return count
