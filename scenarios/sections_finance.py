@@ -13,7 +13,6 @@ from quotacast.engine.answers.cash import LINE_NAMES
 from quotacast.engine.backtest.origin_forecast import OURS
 from quotacast.engine.reports.fan import short
 from quotacast.engine.reports.page import Section
-from quotacast.engine.reports.units import show
 from quotacast.engine.reports.words import money, money_range, percent, ratio
 from quotacast.scenarios.case import Case
 from quotacast.scenarios.cash_view import CONTRACTED, SPECULATIVE
@@ -112,21 +111,20 @@ def floor(case: Case) -> Section:
     if told["relative"]:
         lines = ("The plan states no opening balance, so that no floor can be judged.",)
         return Section(months, heading, "cash", lines=lines, numbers="none")
-    alerts = {alert["odds"]: alert for alert in told["alerts"]}
     weeks = _cash(case, "closing", kind="week")
     worst = weeks.loc[weeks["p_below"].idxmax()] if len(weeks) else None
-    lines = [_first(odds, alert) for odds, alert in alerts.items()]
+    lines = ["Odds of falling below the floor: " + "; ".join(map(_first, told["alerts"])) + "."]
     if worst is not None:
         lines.append(
             f"In the weeks to {worst_day(weeks)} the odds of falling below it are at most "
-            f"{percent(worst['p_below'])}, in {worst['period']}."
+            f"{percent(worst['p_below'])}."
         )
     need, weeks_need = told["credit_line"], told["credit_line_13_weeks"]
     lines.append(
-        f"A credit line of {money(need)} keeps the balance above the floor in {told['safety']:.0%} of futures "
-        f"to the horizon; for the weeks alone it is {money(weeks_need)}."
+        f"A credit line of {money(need)} keeps the balance above the floor to the horizon in "
+        f"{told['safety']:.0%} of futures; for the weeks alone it is {money(weeks_need)}."
     )
-    return Section(months, heading, "cash", lines=tuple(lines), numbers="none")
+    return Section(months, heading, "cash", lines=tuple(lines), numbers="none", wide=True)
 
 
 def worst_day(weeks: pd.DataFrame) -> str:
@@ -135,11 +133,10 @@ def worst_day(weeks: pd.DataFrame) -> str:
     return f"{day.day} {day:%B %Y}"
 
 
-def _first(odds: float, alert: Mapping[str, Any]) -> str:
+def _first(alert: Mapping[str, Any]) -> str:
     """When the odds of falling below first exceed a level."""
-    when = alert["week"] or alert["month"]
-    where = f"first in {when}" if when else "at no time"
-    return f"Odds above {odds:.0%} of falling below the floor: {where}."
+    when = f"week {alert['week']}" if alert["week"] else short(alert["month"]) if alert["month"] else ""
+    return f"above {alert['odds']:.0%} {f'first in {when}' if when else 'at no time'}"
 
 
 def downside(case: Case) -> Section:
@@ -159,7 +156,7 @@ def downside(case: Case) -> Section:
     ]
     for label, parts in case.cash.summary["drivers"].items():
         said = ", ".join(f"{percent(share)} {CLOCKS[name]}" for name, share in parts.items())
-        lines.append(f"What makes cash at the end of {label} uncertain: {said}.")
+        lines.append(f"Why cash at the end of {short(label)} is uncertain: {said}.")
     note = "A single simulated future, so that its lines add up; shares are of the variance."
     return Section(None, "The downside case", None, note, tuple(lines))
 
@@ -179,7 +176,7 @@ def contracted(case: Case) -> Section:
     later = _chain(case, "revenue", "open", "new", "renewal")
     rows = [
         (
-            quarter,
+            short(quarter).replace(" ", "\u00a0"),
             *(money(sum(values.get(m, 0.0) for m in months)) for values in (signed, hoped, earned, later)),
         )
         for quarter, months in _quarters(case, list(signed)).items()
@@ -190,8 +187,11 @@ def contracted(case: Case) -> Section:
         f"{ratio(share)} of the receipts to the horizon come from invoices and deals that are signed today; "
         "the rest is from deals that are open, new or renewed.",
     )
-    names = ("quarter", "receipts contracted", "speculative", "revenue contracted", "speculative ")
-    return Section(_worded(case, names, rows), "Contracted and speculative", None, None, lines, "shown")
+    note = "Signed is contracted, not signed is speculative: open deals, new business and renewals."
+    names = ("quarter", "receipts signed", "not signed", "revenue signed", "not signed ")
+    return Section(
+        _worded(case, names, rows), "Contracted and speculative", None, note, lines, "shown", wide=True
+    )
 
 
 def _quarters(case: Case, months: Sequence[str]) -> dict[str, list[str]]:
@@ -206,7 +206,7 @@ def record(case: Case) -> Section:
     """How past forecasts turned out, the losses included."""
     found = case.record
     if found is None:
-        return Section(None, "Track record", lines=(record_sentence(case),))
+        return Section(None, "Track record", lines=(record_sentence(case),), wide=True)
     ours = [
         m
         for m in found.summary["models"]
@@ -232,7 +232,7 @@ def record(case: Case) -> Section:
         "Cash was not backtested here."
     )
     names = ("bookings of", "origins", "80% held", "errors", "best simple method")
-    return Section(_worded(case, names, rows), "Track record", None, note, lines, "shown")
+    return Section(_worded(case, names, rows), "Track record", None, note, lines, "shown", wide=True)
 
 
 def _skill(skill: float | None) -> str:
@@ -273,7 +273,6 @@ def _open(case: Case) -> str:
 def origin(case: Case) -> Section:
     """From which data the figures come, and what was wrong with them."""
     quality = case.cash.beside["check"]
-    rules = show(len(quality.rows), "count")
-    words = f"{quality.words} {rules} findings of the checks are listed by quotacast check."
+    words = f"{quality.words} What the checks found ({len(quality.rows)}): quotacast check."
     again = "The same data, plan and seed give the same figures: quotacast cash PLAN --out forecast.xlsx."
-    return Section(None, "Where the figures come from", lines=(words, again))
+    return Section(None, "Where the figures come from", lines=(words, again), wide=True)
