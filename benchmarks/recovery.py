@@ -185,7 +185,7 @@ def compare(
         kind = name.removeprefix("activity:")
         if kind not in STAGE_ACTIVITY:
             yield from _done(spec, KINDS.index(kind), posterior)
-    else:
+    elif name in ("won", "lost", "converted", "disqualified"):  # made-up stages and invoices have no truth
         causes = {"won": truth.win, "lost": truth.loss}
         causes |= {"converted": leads.convert, "disqualified": leads.disqualify}
         bands = AGE_BANDS if name in ("won", "lost") else LEAD_BANDS

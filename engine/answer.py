@@ -44,6 +44,8 @@ class Answer:
         Data fingerprint, as-of date, currency, seed, draws, versions, model diagnostics.
     chart : str
         The natural picture: a name of ``engine.reports.charts.CHARTS``, such as ``fan``, or ``table``.
+    beside : mapping of str to Answer
+        Other answers of the same run, for a workbook of several sheets; in no other form of the answer.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Answer:
     summary: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     chart: str = "table"
+    beside: Mapping[str, Answer] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [f.name for f in self.fields]

@@ -63,6 +63,16 @@ class Case:
         return stored_record(self.run)
 
     @cached_property
+    def cash(self) -> Answer:
+        """Cash, with the way from bookings to revenue and three single futures beside it."""
+        from quotacast.engine.answers.quantiles import DEFAULT_QUANTILES
+        from quotacast.scenarios.cash import cash_found
+        from quotacast.scenarios.financebook import with_book
+
+        found, paths, _ = cash_found(self.run, DEFAULT_QUANTILES)
+        return with_book(found, self.run, paths, DEFAULT_QUANTILES)
+
+    @cached_property
     def odds(self) -> Answer:
         """Odds of all quotas, in the light of the track record."""
         found = attainability(self.paths, self.quotas, self.run.plan.calendar, self.run.provenance())

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from quotacast.engine.answer import Answer
 from quotacast.engine.answers.cash import cash
-from quotacast.engine.finance.ledger import Ledger, cash_paths
+from quotacast.engine.finance.ledger import CashPaths, Ledger, cash_paths
 from quotacast.engine.finance.risk import shares
 from quotacast.models.periods import Period
+from quotacast.scenarios.drawsfile import cash_draws, check_paths, written
 from quotacast.scenarios.ledger import check_money, ledger_of
 from quotacast.scenarios.run import Run
 
@@ -27,6 +29,17 @@ def cash_answer(run: Run, options: Mapping[str, Any]) -> tuple[Answer, Sequence[
     PlanError
         Where the plan's tables about money do not fit together.
     """
+    check_paths(options)
+    answer, paths, notes = cash_found(run, options["quantiles"])
+    if Path(options["out"] or "").suffix.lower() == ".xlsx":
+        from quotacast.scenarios.financebook import with_book
+
+        answer = with_book(answer, run, paths, options["quantiles"])
+    return answer, (*written(cash_draws(paths), options), *notes)
+
+
+def cash_found(run: Run, percents: Sequence[float]) -> tuple[Answer, CashPaths, tuple[str, ...]]:
+    """Cash, the futures that it is told from, and what must be said beside it."""
     check_money(run.plan)
     ledger = ledger_of(run, margins=False)
     spans = cash_spans(run)
@@ -40,10 +53,10 @@ def cash_answer(run: Run, options: Mapping[str, Any]) -> tuple[Answer, Sequence[
         shares(ledger, paths),
         run.history.currency,
         run.provenance(),
-        options["quantiles"],
+        percents,
         facts,
     )
-    return answer, (*ledger_notes(run, ledger), *run.plan_notes)
+    return answer, paths, (*ledger_notes(run, ledger), *run.plan_notes)
 
 
 def cash_spans(run: Run) -> tuple[Period, ...]:

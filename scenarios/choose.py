@@ -104,7 +104,7 @@ def check_by(kind: str | None) -> str | None:
     return kind
 
 
-def check_out(out: Path | None, endings: Sequence[str] = ()) -> None:
+def check_out(out: Path | None, endings: Sequence[str] = (), flag: str = "--out") -> None:
     """Refuse a file that cannot be written, or whose ending no writer knows.
 
     Raises
@@ -119,11 +119,11 @@ def check_out(out: Path | None, endings: Sequence[str] = ()) -> None:
     wanted, problems = endings or tuple(WRITERS), []
     if out.suffix.lower() not in wanted:
         came = out.suffix or "(none)"
-        problems.append(f"--out {out}: the ending {came!r} arrived, wanted one of {', '.join(wanted)}")
+        problems.append(f"{flag} {out}: the ending {came!r} arrived, wanted one of {', '.join(wanted)}")
     if not out.absolute().parent.is_dir():
-        problems.append(f"--out {out}: there is no folder {out.parent}; create it or choose another")
+        problems.append(f"{flag} {out}: there is no folder {out.parent}; create it or choose another")
     if out.is_dir():
-        problems.append(f"--out {out}: is a folder; name a file in it")
+        problems.append(f"{flag} {out}: is a folder; name a file in it")
     if problems:
         raise PlanError(problems)
 

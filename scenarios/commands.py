@@ -81,6 +81,9 @@ def load(name: str) -> Callable[..., Any]:
     return cast("Callable[..., Any]", getattr(import_module(f"quotacast.scenarios.{module}"), function))
 
 
+#: Of answers that are made from draws.
+DRAWS = Option("--paths", "Write single futures as well: FILE.parquet or .csv, a row per draw.", "file")
+
 COMMANDS: tuple[Command, ...] = (
     Command(
         "forecast",
@@ -88,6 +91,7 @@ COMMANDS: tuple[Command, ...] = (
         "Example: quotacast forecast demo/plan.toml --metric bookings --by quarter",
         "questions:forecast_answer",
         "questions:forecast_text",
+        (DRAWS,),
     ),
     Command(
         "quotas",
@@ -121,9 +125,12 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "cash",
         "Forecast cash: thirteen weeks line by line, then months, with the odds of falling below the floor.\n"
-        "Example: quotacast cash demo/plan.toml --out cash.xlsx",
+        "A workbook holds the assumptions, the way from bookings to cash, and live formulas.\n"
+        "Example: quotacast cash demo/plan.toml --out forecast.xlsx\n"
+        "         quotacast cash demo/plan.toml --paths draws.parquet",
         "cash:cash_answer",
         "cash_view:cash_text",
+        (DRAWS,),
         picks=("quantiles",),
     ),
     Command(
@@ -134,6 +141,7 @@ COMMANDS: tuple[Command, ...] = (
         "revenue:revenue_answer",
         "revenue:revenue_text",
         (
+            DRAWS,
             Option(
                 "--since",
                 "Bridge from an approved version (or last): volume, win rate, price, timing, payment.",

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import cast
+from typing import Any, cast
 
 from quotacast.engine.quota import Scope
 from quotacast.engine.reports.page import Section, page, sheet
@@ -38,12 +38,16 @@ class Audience:
         Whether it is about the whole or about one rep, who is named after a colon.
     printed : bool
         Whether it is a sheet to be printed; else a page to be read.
+    top : str
+        ``module:function`` of a `Case` that gives the headline and the figures below it; those about the
+        target without it.
     """
 
     title: str
     sections: tuple[str, ...]
     of: str = "company"
     printed: bool = True
+    top: str = ""
 
 
 AUDIENCES: Mapping[str, Audience] = {
@@ -73,6 +77,19 @@ AUDIENCES: Mapping[str, Audience] = {
             "sections:doubts",
         ),
         printed=False,
+    ),
+    "finance": Audience(
+        "for lenders and finance",
+        (
+            "sections_finance:forecast",
+            "sections_finance:floor",
+            "sections_finance:downside",
+            "sections_finance:terms",
+            "sections_finance:contracted",
+            "sections_finance:record",
+            "sections_finance:origin",
+        ),
+        top="sections_finance:top",
     ),
     "rep": Audience(
         "rep",
@@ -105,9 +122,13 @@ ORIGIN = (
 
 
 def teller(name: str) -> Teller:
-    """The function that a row names."""
+    """The section that a row names."""
+    return cast("Teller", _function(name))
+
+
+def _function(name: str) -> Callable[[Case], Any]:
     module, _, function = name.partition(":")
-    return cast("Teller", getattr(import_module(f"quotacast.scenarios.{module}"), function))
+    return cast("Callable[[Case], Any]", getattr(import_module(f"quotacast.scenarios.{module}"), function))
 
 
 def told(case: Case, names: Sequence[str]) -> list[Section]:
@@ -159,7 +180,8 @@ def audience_page(run: Run, audience: str) -> str:
     if not row.printed:
         return page(title, sections, run.provenance())
     origin = {key: run.provenance()[key] for key in (*ORIGIN, "method", "versions")}
-    return sheet(title, headline(case), facts(case), sections, origin, small_print(run))
+    said, figures = _function(row.top)(case) if row.top else (headline(case), facts(case))
+    return sheet(title, said, figures, sections, origin, small_print(run))
 
 
 def _check_rep(run: Run, scope: Scope) -> None:

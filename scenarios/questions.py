@@ -17,6 +17,7 @@ from quotacast.errors import PlanError
 from quotacast.scenarios.answer_views import cut_view, performers_text, pipeline_text
 from quotacast.scenarios.candidates import are_candidates, candidates_text
 from quotacast.scenarios.choose import check_by, select_metrics, select_scopes
+from quotacast.scenarios.drawsfile import check_paths, metric_draws, written
 from quotacast.scenarios.noeffect import with_outlook
 from quotacast.scenarios.performers import lifted, performers_answer
 from quotacast.scenarios.pipeline import pipeline_answer
@@ -34,6 +35,7 @@ def forecast_answer(run: Run, options: Options) -> Found:
     """Metrics by period and component."""
     scope, metric = options["scope"], options["metric"]
     kind = check_by(options["by"])
+    check_paths(options)
     select_metrics(metric)
     select_scopes(run.scopes, scope)  # a typing error is told before the fit
     names = select_metrics(metric, run.able)
@@ -41,7 +43,8 @@ def forecast_answer(run: Run, options: Options) -> Found:
     paths = run.paths(periods, names)
     scopes = select_scopes(paths.scopes(), scope)
     found = forecast(paths, names, scopes, periods, run.provenance(), options["quantiles"])
-    return with_outlook(found, run, names, periods), run.plan_notes
+    saved = written(metric_draws(paths, names, scopes, periods), options)
+    return with_outlook(found, run, names, periods), (*saved, *run.plan_notes)
 
 
 def forecast_text(answer: Answer, options: Options, width: int) -> str:

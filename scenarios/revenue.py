@@ -15,6 +15,7 @@ from quotacast.engine.reports.words import money
 from quotacast.errors import PlanError
 from quotacast.models.periods import Period
 from quotacast.scenarios.cash import ledger_notes
+from quotacast.scenarios.drawsfile import check_paths, revenue_draws, written
 from quotacast.scenarios.ledger import check_money, ledger_of
 from quotacast.scenarios.lines import packed
 from quotacast.scenarios.run import Run
@@ -45,6 +46,7 @@ def revenue_answer(run: Run, options: Mapping[str, Any]) -> tuple[Answer, Sequen
         problems.append(f"--by {kind}: wanted one of {', '.join(KINDS)}")
     if problems:
         raise PlanError(problems)
+    check_paths(options)
     check_money(run.plan)
     if options.get("since"):
         from quotacast.scenarios.bridging import since_answer
@@ -53,17 +55,18 @@ def revenue_answer(run: Run, options: Mapping[str, Any]) -> tuple[Answer, Sequen
     if "gross_margin" in metrics and (reason := run.able.reason("gross_margin")):
         raise PlanError(f"--metric gross_margin: cannot be answered: {reason}")
     ledger = ledger_of(run)
-    paths = revenue_paths(ledger, _months(run, kind), told=lambda share: run.told("revenue", share))
+    paths = revenue_paths(ledger, whole_months(run, kind), told=lambda share: run.told("revenue", share))
     answer = revenue(
         paths,
-        _periods(run, kind),
+        told_periods(run, kind),
         ledger.terms.recognise,
         run.history.currency,
         run.provenance(),
         options["quantiles"],
         metrics,
     )
-    return answer, (*ledger_notes(run, ledger, paid=False), *run.plan_notes)
+    saved = written(revenue_draws(paths, told_periods(run, kind), metrics), options)
+    return answer, (*saved, *ledger_notes(run, ledger, paid=False), *run.plan_notes)
 
 
 def _near(metric: str) -> str:
@@ -71,13 +74,13 @@ def _near(metric: str) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def _periods(run: Run, kind: str) -> tuple[Period, ...]:
+def told_periods(run: Run, kind: str) -> tuple[Period, ...]:
     """Periods from the one under way to the horizon's end."""
     tomorrow, last = run.history.as_of_date + timedelta(days=1), run.plan.horizon_period.last
     return tuple(p for p in run.plan.calendar.periods(kind, tomorrow, last) if p.last <= last)
 
 
-def _months(run: Run, kind: str) -> tuple[Period, ...]:
+def whole_months(run: Run, kind: str) -> tuple[Period, ...]:
     """Months of the period under way and of all that follow."""
     tomorrow = run.history.as_of_date + timedelta(days=1)
     first = run.plan.calendar.containing(tomorrow, kind).first

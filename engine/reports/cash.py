@@ -135,7 +135,7 @@ def _labels(board: svg.Board, frame: Frame, cash: Cash, y: float) -> None:
 def _below(board: svg.Board, x: svg.Scale, cash: Cash, top: float) -> None:
     """Bars of the odds of lying below the floor."""
     tall = 70.0
-    board.text(4, top, "Odds of closing below the floor", size=12, bold=True)
+    board.text(4, top, "Odds of falling below the floor", size=12, bold=True)
     most = max(0.1, *(w.below or 0.0 for w in cash.weeks))
     marks = svg.ticks(0.0, most, 2)
     y = svg.Scale(0.0, marks[-1], top + 12 + tall, top + 12)

@@ -23,7 +23,7 @@ Writer = Callable[[Answer], bytes]
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 _SHEET_ROWS = 1_048_576  # the format's limit, the heading included
 _SHEET_TEXT = 32_767
-_EPOCH = dt.datetime(2000, 1, 1)  # a workbook carries its birthday; a clock would change its bytes
+EPOCH = dt.datetime(2000, 1, 1)  # a workbook carries its birthday; a clock would change its bytes
 
 
 def records(answer: Answer) -> list[dict[str, Any]]:
@@ -63,7 +63,7 @@ def as_csv(answer: Answer) -> str:
 
     A text that a spreadsheet would read as a formula is prefixed with an apostrophe; numbers never are.
     """
-    lines = [[_harmless(f.name) for f in answer.fields]]
+    lines = [[harmless(f.name) for f in answer.fields]]
     lines += [[_csv_cell(v) for v in row.values()] for row in records(answer)]
     return "".join(",".join(map(_quoted, line)) + "\n" for line in lines)
 
@@ -73,7 +73,7 @@ def _csv_cell(value: Any) -> str:
         return ""
     if isinstance(value, (int, float)):
         return str(value)
-    return _harmless(value if isinstance(value, str) else show(value, "text"))
+    return harmless(value if isinstance(value, str) else show(value, "text"))
 
 
 def _quoted(text: str) -> str:
@@ -81,7 +81,8 @@ def _quoted(text: str) -> str:
     return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
+    """The text, with an apostrophe before it where a spreadsheet would read it as a formula."""
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
@@ -131,7 +132,7 @@ def as_workbook(answer: Answer) -> bytes:
     out = io.BytesIO()
     options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
     with xlsxwriter.Workbook(out, options) as book:
-        book.set_properties({"created": _EPOCH, "title": show(answer.name, "text")})
+        book.set_properties({"created": EPOCH, "title": show(answer.name, "text")})
         _table_sheet(book, answer)
         _about_sheet(book, answer)
     return out.getvalue()
@@ -253,12 +254,26 @@ def as_html(answer: Answer) -> str:
     return page(title, [Section(answer, title, answer.chart, None)], answer.provenance)
 
 
+def _finance(answer: Answer) -> bytes:
+    from quotacast.engine.reports.finance_book import as_finance_book
+
+    return as_finance_book(answer)
+
+
+#: Answers that have a workbook of their own, where the others that it tells of are beside them.
+WORKBOOKS: dict[str, Writer] = {"cash": _finance}
+
+
+def _workbook(answer: Answer) -> bytes:
+    return WORKBOOKS.get(answer.name, as_workbook)(answer) if answer.beside else as_workbook(answer)
+
+
 WRITERS: dict[str, Writer] = {
     ".csv": lambda answer: as_csv(answer).encode(),
     ".html": lambda answer: as_html(answer).encode(),
     ".json": lambda answer: as_json(answer).encode(),
     ".parquet": as_parquet,
-    ".xlsx": as_workbook,
+    ".xlsx": _workbook,
 }
 
 
@@ -301,10 +316,10 @@ def save(content: str | bytes, path: Path) -> None:
         ) from error
     finally:
         passing.unlink(missing_ok=True)  # gone already after the rename
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the rename last, where the system lets a folder be opened."""
     if os.name != "posix":
         return

@@ -1,0 +1,286 @@
+"""The sheets of finance's workbook: assumptions, cash by week and month, the monthly chain, quantiles."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from quotacast.engine.answer import Answer
+from quotacast.engine.reports.live_sheet import COLOURS, ODDS, Cell, LiveSheet, Styles
+from quotacast.engine.reports.units import plain, show
+
+RECEIPTS = (
+    "receipts_open_invoices", "receipts_signed", "receipts_open_deals", "receipts_new_business",
+    "receipts_renewals",
+)  # fmt: skip
+PAYMENTS = ("payroll", "commission", "supplier", "vat", "tax", "debt")
+FLOWS = ("bookings", "billings", "revenue", "gross_margin")
+STOCKS = ("backlog", "deferred", "unbilled")
+PARTS = ("done", "signed", "open", "new", "renewal")
+PATHS = ("p10", "p50", "p90")
+_SHEETS = {"week": "13-week cash", "month": "monthly cash"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of one sheet that belong to the mean or to one future: where each line stands."""
+
+    sheet: LiveSheet
+    rows: Mapping[str, int]
+    columns: tuple[int, ...]
+
+    def cells(self, name: str) -> list[Cell]:
+        """Cells of a line, period by period."""
+        return [(self.rows[name], column) for column in self.columns]
+
+
+def assumptions_sheet(book: Any, styles: Styles, answer: Answer) -> frozenset[str]:
+    """Inputs in blue, each with a name that formulas may use; gives the names of those that are numbers."""
+    sheet = LiveSheet(book, "assumptions", styles)
+    sheet.text((0, 0), "Assumptions of the plan (inputs in blue)", bold=True, font_size=14)
+    for at, head in enumerate(("Key in the plan", "Value", "Name", "Meaning")):
+        sheet.text((2, at), head, bold=True, bottom=1)
+    named = set()
+    for row, one in enumerate(answer.rows.itertuples(), start=3):
+        sheet.text((row, 0), one.key)
+        _input(sheet, (row, 1), one.value)
+        sheet.text((row, 2), one.name)
+        sheet.text((row, 3), one.meaning)
+        book.define_name(str(one.name), f"=assumptions!$B${row + 1}")
+        if isinstance(one.value, (int, float)) and not isinstance(one.value, bool):
+            named.add(str(one.name))
+    for column, width in enumerate((34, 18, 34, 90)):
+        sheet.sheet.set_column(column, column, width)
+    sheet.sheet.freeze_panes(3, 0)
+    return frozenset(named)
+
+
+def _input(sheet: LiveSheet, at: Cell, value: Any) -> None:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        sheet.number(at, value, "#,##0.####", "input")
+    elif isinstance(value, dt.date):
+        look = sheet.styles.of(num_format="yyyy-mm-dd", font_color=COLOURS["input"])
+        sheet.sheet.write_datetime(*at, dt.datetime.combine(value, dt.time()), look)
+    else:
+        sheet.text(at, show(value, "text"), font_color=COLOURS["input"], align="right")
+
+
+def cash_sheet(book: Any, styles: Styles, answer: Answer, kind: str, named: frozenset[str]) -> list[Block]:
+    """Cash by week or month: the mean and three futures, with formulas; then quantiles as values."""
+    sheet = LiveSheet(book, _SHEETS[kind], styles)
+    rows = answer.rows[answer.rows["kind"] == kind]
+    periods = _order(rows)
+    sheet.text((0, 0), f"Cash by {kind}", bold=True, font_size=14)
+    sheet.text((1, 0), "Contracted (open invoices, signed deals) and speculative (the rest) stay apart.")
+    _heads(sheet, 2, periods, kind == "month")
+    paths = answer.beside["paths"].rows
+    mine = paths[(paths["chosen_by"] == "cash") & (paths["kind"] == kind)]
+    tables = [("Mean of all futures", _table(rows, ["line"], "mean"))]
+    for path in PATHS:
+        one = mine[mine["path"] == path]
+        number = f" (number {int(one['draw'].iloc[0])})" if len(one) else ""
+        title = f"Future near the {path.upper()} of closing cash{number}"
+        tables.append((title, _table(one, ["metric"], "value")))
+    blocks, row = [], 3
+    for title, values in tables:
+        blocks.append(_cash_block(sheet, row, title, values, periods, "cash_opening" in named))
+        row += len(RECEIPTS) + len(PAYMENTS) + 8
+    _closing(sheet, row, rows[rows["line"] == "closing"], periods)
+    return blocks
+
+
+def _order(rows: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys(rows["period"]))
+
+
+def _table(rows: pd.DataFrame, keys: Sequence[str], column: str) -> dict[tuple[str, ...], float]:
+    """Values by period and keys."""
+    names = [rows["period"], *(rows[key] for key in keys), rows[column]]
+    return {tuple(map(str, row[:-1])): float(row[-1]) for row in zip(*names, strict=True)}
+
+
+def _heads(sheet: LiveSheet, row: int, periods: Sequence[str], total: bool) -> None:
+    for at, label in enumerate([*periods, *(["Total"] if total else [])], 1):
+        sheet.text((row, at), label, bold=True, bottom=1, align="right")
+    sheet.sheet.set_column(0, 0, 40)
+    sheet.sheet.set_column(1, len(periods) + 1, 13)
+    sheet.sheet.freeze_panes(row + 1, 1)
+    sheet.sheet.repeat_rows(row)
+
+
+def _cash_block(
+    sheet: LiveSheet,
+    row: int,
+    title: str,
+    values: Mapping[tuple[str, ...], float],
+    periods: Sequence[str],
+    opened: bool,
+) -> Block:
+    sheet.text((row, 0), title, bold=True)
+    names = ("opening", *RECEIPTS, "receipts", *PAYMENTS, "payments", "net", "closing")
+    at = {name: row + 1 + n for n, name in enumerate(names)}
+    for name, line in at.items():
+        strong = {"bold": True, "top": 1} if name in ("receipts", "payments", "net", "closing") else {}
+        sheet.text((line, 0), _called(name), **strong)
+    for column, period in enumerate(periods, 1):
+        if column == 1 and opened:
+            sheet.formula((at["opening"], column), "=cash_opening", values[(period, "opening")])
+        elif column == 1:
+            sheet.number((at["opening"], column), values[(period, "opening")])
+        else:
+            sheet.same((at["opening"], column), (at["closing"], column - 1))
+        for name in (*RECEIPTS, *PAYMENTS):
+            sheet.number((at[name], column), values[(period, name)])
+        for name, parts in (("receipts", RECEIPTS), ("payments", PAYMENTS)):
+            sheet.sum((at[name], column), [(at[p], column) for p in parts], bold=True, top=1)
+        for name, two in (("net", ("receipts", "payments")), ("closing", ("opening", "net"))):
+            sheet.plus((at[name], column), [(at[p], column) for p in two], bold=True, top=1)
+    columns = tuple(range(1, len(periods) + 1))
+    block = Block(sheet, at, columns)
+    if periods:
+        for name in set(names) - {"opening", "closing"}:
+            sheet.sum((at[name], columns[-1] + 1), block.cells(name), italic=True)
+    return block
+
+
+def _called(name: str) -> str:
+    contracted = " (contracted)" if name in RECEIPTS[:2] else " (speculative)" if name in RECEIPTS else ""
+    said = name.removeprefix("receipts_").replace("_", " ")
+    said = {"vat": "VAT", "supplier": "suppliers"}.get(said, said)
+    indent = "   " if name in (*RECEIPTS, *PAYMENTS) else ""
+    return f"{indent}{said[0].upper()}{said[1:]}{contracted}"
+
+
+def _closing(sheet: LiveSheet, row: int, rows: pd.DataFrame, periods: Sequence[str]) -> None:
+    """Quantiles of the closing balance, and odds of falling below the floor: values."""
+    sheet.text(
+        (row, 0), "Closing balance: quantiles of all futures (values; quantiles do not add)", bold=True
+    )
+    shown = [c for c in rows.columns if _percent(c)]
+    odds = ["p_below"] if rows["p_below"].notna().any() else []
+    for line, name in enumerate([*shown, *odds], row + 1):
+        sheet.text(
+            (line, 0), "   Odds of falling below the floor" if name == "p_below" else f"   {name.upper()}"
+        )
+        known = dict(zip(rows["period"], rows[name], strict=True))
+        for column, period in enumerate(periods, 1):
+            sheet.number((line, column), float(known[period]), *([ODDS] if name == "p_below" else []))
+
+
+def _percent(column: str) -> bool:
+    return column[0] == "p" and column[1:].replace(".", "").isdigit()
+
+
+def chain_sheet(book: Any, styles: Styles, answer: Answer, months: Sequence[Block]) -> list[Block]:
+    """Bookings to receipts by month: the mean and three futures, part by part."""
+    sheet = LiveSheet(book, "monthly chain", styles)
+    rows = answer.beside["revenue"].rows
+    periods = _order(rows)
+    sheet.text((0, 0), "From bookings to billings, revenue and receipts", bold=True, font_size=14)
+    sheet.text((1, 0), answer.beside["revenue"].words)
+    _heads(sheet, 2, periods, True)
+    paths = answer.beside["paths"].rows
+    mine = paths[(paths["chosen_by"] == "bookings") & (paths["kind"] == "month")]
+    tables: list[tuple[str, dict[tuple[str, ...], float], dict[Any, float]]]
+    tables = [("Mean of all futures", _table(rows, ["metric", "component"], "mean"), {})]
+    for path in PATHS:
+        one = mine[mine["path"] == path]
+        title = f"Future near the {path.upper()} of bookings (number {int(one['draw'].iloc[0])})"
+        got = one[one["metric"].isin(RECEIPTS)].groupby("period")["value"].sum()
+        tables.append((title, _table(one, ["metric", "component"], "value"), got.to_dict()))
+    blocks, row = [], 3
+    known = _order(answer.rows[answer.rows["kind"] == "month"])
+    for title, values, received in tables:
+        sheet.text((row, 0), title, bold=True)
+        block, row = _chain_block(sheet, row + 1, values, periods)
+        _receipts(block, months[0] if not received else None, received, periods, known)
+        blocks.append(block)
+    return blocks
+
+
+def _chain_block(
+    sheet: LiveSheet, row: int, values: Mapping[tuple[str, ...], float], periods: Sequence[str]
+) -> tuple[Block, int]:
+    columns, at = tuple(range(1, len(periods) + 1)), {}
+    for name in (*FLOWS, *STOCKS):
+        parts = [p for p in PARTS if (periods[0], name, p) in values]
+        if not parts:
+            continue
+        for part in parts:
+            at[f"{name} {part}"] = row
+            sheet.text((row, 0), f"   {name.replace('_', ' ').capitalize()}: {part}")
+            for column, period in zip(columns, periods, strict=True):
+                sheet.number((row, column), values[(period, name, part)])
+            row += 1
+        at[name] = row
+        end = " at the end" if name in STOCKS else ""
+        sheet.text((row, 0), f"{name.replace('_', ' ').capitalize()}{end}", bold=True, top=1)
+        for column in columns:
+            sheet.sum((row, column), [(row - n, column) for n in range(len(parts), 0, -1)], bold=True, top=1)
+        row += 1
+    at["receipts"] = row
+    block = Block(sheet, at, columns)
+    for name in at:
+        if name.split(" ")[0] in FLOWS:
+            sheet.sum((at[name], columns[-1] + 1), block.cells(name), italic=True)
+    return block, row + 2
+
+
+def _receipts(
+    block: Block,
+    months: Block | None,
+    received: Mapping[Any, float],
+    periods: Sequence[str],
+    known: Sequence[str],
+) -> None:
+    """Receipts with VAT: of the mean a link to the cash by month, of a future its own."""
+    sheet, row = block.sheet, block.rows["receipts"]
+    sheet.text((row, 0), "Receipts with VAT, after the as-of date", bold=True, top=1)
+    for column, period in zip(block.columns, periods, strict=True):
+        if months is None:
+            sheet.number((row, column), float(received.get(period, 0.0)))
+        elif period in known:
+            text, value = months.sheet.away([(months.rows["receipts"], 1 + list(known).index(period))])
+            sheet.formula((row, column), f"={text}", value, bold=True, top=1)
+    sheet.sum((row, block.columns[-1] + 1), block.cells("receipts"), italic=True)
+
+
+def quantile_sheet(book: Any, styles: Styles, answer: Answer) -> None:
+    """Every quantile of every line, as a value."""
+    sheet = LiveSheet(book, "quantiles", styles)
+    sheet.text((0, 0), "Quantiles of all futures: values. Quantiles do not add.", bold=True, font_size=14)
+    chain = answer.beside["revenue"].rows
+    shown = [c for c in chain.columns if _percent(c)]
+    for at, head in enumerate(("Answer", "Period", "Line", "Part", "Mean", *(c.upper() for c in shown))):
+        sheet.text((2, at), head, bold=True, bottom=1)
+    lines = [("cash", r, r["line"], r["certainty"]) for r in answer.rows.to_dict("records")]
+    lines += [("chain", r, r["metric"], r["component"]) for r in chain.to_dict("records")]
+    for row, (source, one, name, part) in enumerate(lines, 3):
+        for at, text in enumerate((source, one["period"], name, part)):
+            sheet.text((row, at), text)
+        for at, column in enumerate(("mean", *shown), 4):
+            if plain(one[column]) is not None:
+                sheet.number((row, at), float(one[column]))
+    sheet.sheet.set_column(0, 1, 11)
+    sheet.sheet.set_column(2, 2, 26)
+    sheet.sheet.set_column(3, 4 + len(shown), 14)
+    sheet.sheet.freeze_panes(3, 0)
+
+
+def listing(book: Any, styles: Styles, name: str, answer: Answer) -> None:
+    """An answer's words and rows, all of it values."""
+    sheet = LiveSheet(book, name, styles)
+    sheet.text((0, 0), answer.words)
+    for at, field in enumerate(answer.fields):
+        sheet.text((2, at), field.name, bold=True, bottom=1)
+        sheet.sheet.set_column(at, at, 14 if field.unit == "count" else 30)
+        for row, value in enumerate(answer.rows[field.name], 3):
+            if isinstance(plain(value), (int, float)):
+                sheet.number((row, at), float(value), "#,##0.##")
+            else:
+                sheet.text((row, at), show(value, "text"))
+    sheet.sheet.freeze_panes(3, 0)

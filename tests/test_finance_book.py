@@ -1,0 +1,260 @@
+"""Finance's workbook: recalculated by another program, against the JSON of the same run to the cent."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from python_calamine import CalamineWorkbook
+
+from quotacast.cli import main
+from quotacast.engine.answers.representative import nearest
+from quotacast.engine.reports.live_sheet import place
+from quotacast.scenarios import run as running
+
+FAST = ("--method", "laplace", "--force", "--draws", "300", "--quiet")
+OPENING = 250_000.25
+HOSTILE = '=HYPERLINK("http://x")'
+MONEY = f"""
+[terms]
+bill = "quarterly"
+term_months = 12
+recognise = "straight_line"
+due_days = 30
+renewal = 0.5
+[cash]
+opening = {OPENING}
+floor = 40_000
+vat = "25%"
+[[cash.out]]
+name = '{HOSTILE}'
+amount = 21_000.55
+on = 2027-01-25
+every = "month"
+kind = "payroll"
+[[cash.variable]]
+name = "+licences"
+share = "12%"
+of = "billings"
+"""
+SOFFICE = shutil.which("soffice")
+#: Recalculate whatever is stored: the default believes the values in the file.
+ALWAYS = """<?xml version="1.0" encoding="UTF-8"?>
+<oor:items xmlns:oor="http://openoffice.org/2001/registry">
+<item oor:path="/org.openoffice.Office.Calc/Formula/Load">
+<prop oor:name="OOXMLRecalcMode" oor:op="fuse"><value>0</value></prop></item></oor:items>
+"""
+Sheets = dict[str, list[list[Any]]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_posterior_draws() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "FIT_DRAWS", 200)
+        yield
+
+
+@pytest.fixture(scope="module")
+def plan(decided: Path) -> Path:
+    """The plan of five reps, with an account; its fit is stored."""
+    base = decided.read_text().partition("[costs]")[0]
+    path = decided.with_name("money.toml")
+    path.write_text(base + '[costs]\nrep_month = 3_000\ncommission.rate = "4%"\n' + MONEY)
+    return path
+
+
+def ask(plan: Path, command: str, *more: str) -> str:
+    result = CliRunner().invoke(main, [command, str(plan), *more, *FAST], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def book(plan: Path) -> Path:
+    place = plan.with_name("forecast.xlsx")
+    ask(plan, "cash", "--out", str(place))
+    return place
+
+
+@pytest.fixture(scope="module")
+def told(plan: Path) -> dict[str, Any]:
+    return {name: json.loads(ask(plan, name, "--format", "json")) for name in ("cash", "revenue")}
+
+
+def sheets(path: Path) -> Sheets:
+    found = CalamineWorkbook.from_path(str(path))
+    return {name: found.get_sheet_by_name(name).to_python() for name in found.sheet_names}
+
+
+def figures(rows: list[list[Any]]) -> dict[str, list[Any]]:
+    """The first line of every name on the summary."""
+    out: dict[str, list[Any]] = {}
+    for row in rows:
+        out.setdefault(str(row[0]), row[1:])
+    return out
+
+
+def recalculated(path: Path, folder: Path) -> Path:
+    if SOFFICE is None:
+        pytest.skip("soffice (LibreOffice Calc) is not installed: nothing here can recalculate a workbook")
+    profile = folder / "profile"
+    (profile / "user").mkdir(parents=True, exist_ok=True)
+    (profile / "user" / "registrymodifications.xcu").write_text(ALWAYS)
+    call = [SOFFICE, f"-env:UserInstallation={profile.as_uri()}", "--headless", "--convert-to", "xlsx"]
+    subprocess.run([*call, "--outdir", str(folder), str(path)], check=True, capture_output=True, timeout=300)
+    return folder / path.name
+
+
+def agree(found: Sheets, told: dict[str, Any], opening: float = OPENING) -> None:
+    """The mean column of the summary against the sums of the JSON's rows, to the cent."""
+    said = figures(found["summary"])
+    cash = pd.DataFrame(told["cash"]["rows"]).query("kind == 'month'")
+    chain = pd.DataFrame(told["revenue"]["rows"]).query("component == 'total'")
+    for metric in ("bookings", "billings", "revenue"):
+        assert said[metric.capitalize()][0] == pytest.approx(
+            chain.query("metric == @metric")["mean"].sum(), abs=0.005
+        )
+    for metric in ("backlog", "deferred", "unbilled"):
+        last = chain.query("metric == @metric")["mean"].iloc[-1]
+        assert said[f"{metric.capitalize()} at the end"][0] == pytest.approx(last, abs=0.005)
+    received = cash[cash["line"].str.startswith("receipts")]["mean"].sum()
+    assert said["Receipts"][0] == pytest.approx(received, abs=0.005)
+    paid = cash[cash["line"].isin(["payroll", "commission", "supplier", "vat", "tax", "debt"])]["mean"].sum()
+    assert said["Payments"][0] == pytest.approx(paid, abs=0.005)
+    assert said["Opening"][0] == pytest.approx(opening, abs=0.005)
+    assert received > 0 > paid
+    for kind, sheet in (("week", "13-week cash"), ("month", "monthly cash")):
+        lines = figures(found[sheet])
+        rows = pd.DataFrame(told["cash"]["rows"])
+        closing = rows[(rows["kind"] == kind) & (rows["line"] == "closing")]["mean"]
+        shown = [x for x in lines["Closing"] if isinstance(x, float)][: len(closing)]
+        np.testing.assert_allclose(shown, closing + opening - OPENING, atol=0.005)
+    checks = {name: row for name, row in said.items() if name.startswith("Check")}
+    assert len(checks) == 2
+    assert all(abs(float(x)) < 0.005 for row in checks.values() for x in row)
+
+
+def test_the_stored_values_are_those_of_the_json(book: Path, told: dict[str, Any]) -> None:
+    found = sheets(book)
+    assert list(found) == [
+        "assumptions", "summary", "13-week cash", "monthly cash", "monthly chain", "quantiles",
+        "data quality", "provenance",
+    ]  # fmt: skip
+    agree(found, told)
+
+
+def test_recalculated_there_is_no_error_and_totals_are_the_json(
+    book: Path, told: dict[str, Any], tmp_path: Path
+) -> None:
+    before, found = sheets(book), sheets(recalculated(book, tmp_path))
+    texts = [c for rows in found.values() for row in rows for c in row if isinstance(c, str)]
+    assert not [c for c in texts if re.match(r"#(REF|NAME|VALUE|DIV|N/A|NUM|NULL)|Err:", c)]
+    agree(found, told)
+    for name, rows in before.items():  # the value that stands beside every formula
+        for row, line in enumerate(rows):
+            for at, value in enumerate(line):
+                if isinstance(value, float):
+                    assert found[name][row][at] == pytest.approx(value, abs=0.005), (name, row, at)
+
+
+def test_another_opening_balance_moves_every_balance(
+    book: Path, told: dict[str, Any], tmp_path: Path
+) -> None:
+    changed = tmp_path / "changed.xlsx"
+    with zipfile.ZipFile(book) as old, zipfile.ZipFile(changed, "w") as new:
+        for name in old.namelist():
+            text = old.read(name)
+            if name == "xl/worksheets/sheet1.xml":
+                assert text.count(f"<v>{OPENING}</v>".encode()) == 1
+                text = text.replace(f"<v>{OPENING}</v>".encode(), b"<v>300000</v>")
+            new.writestr(name, text)
+    found = sheets(recalculated(changed, tmp_path / "out"))
+    agree(found, told, opening=300_000.0)
+
+
+def test_the_three_futures_add_up_and_lie_in_order(book: Path) -> None:
+    said = figures(sheets(book)["summary"])
+    for name in ("Bookings", "Closing at the end"):
+        low, half, high = said[name][1:4]
+        assert low < half < high
+    for opening, net, closing in zip(said["Opening"], said["Net"], said["Closing at the end"], strict=True):
+        assert opening + net == pytest.approx(closing, abs=0.005)
+
+
+def test_text_is_never_a_formula_and_inputs_are_blue_and_named(book: Path) -> None:
+    with zipfile.ZipFile(book) as file:
+        text = {name: file.read(name).decode() for name in file.namelist()}
+    assert "&quot;http://x&quot;" in text["xl/sharedStrings.xml"] or HOSTILE in text["xl/sharedStrings.xml"]
+    formulas = [f for name in text if "/sheet" in name for f in re.findall(r"<f>([^<]*)", text[name])]
+    assert len(formulas) > 300
+    assert not [f for f in formulas if "HYPERLINK" in f or "licences" in f]
+    assert "cash_opening" in formulas
+    assert '<definedName name="cash_opening">assumptions!$B$' in text["xl/workbook.xml"]
+    assert "FF0000FF" in text["xl/styles.xml"]
+    assert "FF00803C" in text["xl/styles.xml"]
+
+
+def test_the_same_run_gives_the_same_bytes(book: Path, plan: Path) -> None:
+    again = plan.with_name("again.xlsx")
+    ask(plan, "cash", "--out", str(again))
+    assert again.read_bytes() == book.read_bytes()
+
+
+def test_the_nearest_draw_is_nearest() -> None:
+    values = np.array([5.0, -3.0, 11.0, 8.0, 2.5])
+    order = sorted(range(5), key=lambda i: values[i])
+    assert [nearest(values, p) for p in (0, 50, 100)] == [order[0], order[2], order[4]]
+    assert nearest(np.array([4.0, 0.0, 0.0, 9.0]), 10) == 1  # of equals the first
+
+
+def test_places_are_counted_as_spreadsheets_do() -> None:
+    assert [place(c) for c in ((0, 0), (4, 25), (2, 26), (9, 701), (0, 702))] == [
+        "A1", "Z5", "AA3", "ZZ10", "AAA1",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ending", "call", "keys"),
+    [
+        ("parquet", ("cash",), ["kind", "period", "line"]),
+        ("csv", ("cash",), ["kind", "period", "line"]),
+        ("parquet", ("revenue", "--by", "quarter"), ["metric", "period", "component"]),
+        (
+            "parquet",
+            ("forecast", "--metric", "bookings", "--by", "quarter"),
+            ["scope_id", "metric", "period", "component"],
+        ),
+    ],
+)
+def test_the_draws_have_the_means_and_quantiles_of_the_answer(
+    plan: Path, tmp_path: Path, ending: str, call: tuple[str, ...], keys: list[str]
+) -> None:
+    place = tmp_path / f"draws.{ending}"
+    rows = pd.DataFrame(json.loads(ask(plan, *call, "--paths", str(place), "--format", "json"))["rows"])
+    draws = pd.read_parquet(place) if ending == "parquet" else pd.read_csv(place, keep_default_na=False)
+    assert list(draws.columns) == ["draw", "scope", *dict.fromkeys(["scope_id", *keys]), "value"]
+    found = draws.groupby(keys)["value"]
+    assert (found.size() == 300).all()
+    wanted = rows.set_index(keys)
+    both = wanted.index.intersection(found.mean().index)
+    assert len(both) > 20
+    np.testing.assert_allclose(found.mean()[both], wanted.loc[both, "mean"], atol=0.005, rtol=1e-9)
+    np.testing.assert_allclose(found.quantile(0.9)[both], wanted.loc[both, "p90"], atol=0.005, rtol=1e-9)
+
+
+def test_a_file_for_draws_is_checked_before_anything_long(plan: Path, tmp_path: Path) -> None:
+    for command in ("cash", "revenue", "forecast"):
+        result = CliRunner().invoke(main, [command, str(plan), "--paths", str(tmp_path / "x.xlsx"), *FAST])
+        assert result.exit_code == 2
+        assert "--paths" in result.stderr
+        assert ".csv, .parquet" in result.stderr
