@@ -43,7 +43,7 @@ def totals(run: Run, paths: Paths) -> pd.DataFrame:
 
 
 def _money(run: Run) -> pd.DataFrame:
-    asked = {"by": "month", "metric": ("billings",), "quantiles": (50.0,)}
+    asked = {"by": "month", "metric": ("billings",), "quantiles": (50.0,), "out": None, "paths": None}
     billed, _ = revenue_answer(run, asked)
     paid, _ = cash_answer(run, asked)
     months = {p.label: p.first for p in run.periods("month")}

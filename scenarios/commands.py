@@ -231,7 +231,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "approve",
         "Approve the plan: freeze its quotas, odds and forecast as a version of record.\n"
-        'Example: quotacast approve demo/plan.toml --as "FY27 v3" --by board --on 2027-01-15',
+        "Example: quotacast approve demo/plan.toml --as v3 --by board --on 2027-01-15",
         "approve:approve_answer",
         "approve:approve_text",
         (

