@@ -112,10 +112,10 @@ def floor(case: Case) -> Section:
     told = case.cash.summary
     heading, months = "The floor", replace(case.cash, rows=_cash(case, "closing"))
     if told["relative"]:
-        lines = ("The plan states no opening balance, so that no floor can be judged.",)
-        return Section(months, heading, "cash", lines=lines, numbers="none")
+        none = ("The plan states no opening balance, so that no floor can be judged.",)
+        return Section(months, heading, "cash", lines=none, numbers="none")
     weeks = _cash(case, "closing", kind="week")
-    worst = weeks.loc[weeks["p_below"].idxmax()] if len(weeks) else None
+    worst = weeks.iloc[int(weeks["p_below"].to_numpy().argmax())] if len(weeks) else None
     lines = ["Odds of falling below the floor: " + "; ".join(map(_first, told["alerts"])) + "."]
     if worst is not None:
         lines.append(
@@ -152,7 +152,7 @@ def downside(case: Case) -> Section:
     received = sum(_sum(one, line) for line in (*CONTRACTED, *SPECULATIVE))
     expected = sum(_by_period(_cash(case, *CONTRACTED, *SPECULATIVE)).values())
     closing = one[one["metric"] == "closing"]
-    least = closing.loc[closing["value"].idxmin()]
+    least = closing.iloc[int(closing["value"].to_numpy().argmin())]
     lines = [
         f"One future in ten ends with less cash than this one (number {int(one['draw'].iloc[0])}): bookings "
         f"{money(bookings)} ({_against(bookings, base)}), receipts {money(received)} "
@@ -200,7 +200,8 @@ def contracted(case: Case) -> Section:
 
 
 def _quarters(case: Case, months: Sequence[str]) -> dict[str, list[str]]:
-    calendar, out = case.run.plan.calendar, {}
+    calendar = case.run.plan.calendar
+    out: dict[str, list[str]] = {}
     for month in months:
         quarter = calendar.containing(calendar.parse(month).last, "quarter").label
         out.setdefault(quarter, []).append(month)
