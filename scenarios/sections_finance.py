@@ -113,7 +113,7 @@ def floor(case: Case) -> Section:
     heading, months = "The floor", replace(case.cash, rows=_cash(case, "closing"))
     if told["relative"]:
         none = ("The plan states no opening balance, so that no floor can be judged.",)
-        return Section(months, heading, "cash", lines=none, numbers="none")
+        return Section(months, heading, "cash", lines=none, numbers="none", wide=True)
     weeks = _cash(case, "closing", kind="week")
     worst = weeks.iloc[int(weeks["p_below"].to_numpy().argmax())] if len(weeks) else None
     lines = ["Odds of falling below the floor: " + "; ".join(map(_first, told["alerts"])) + "."]
