@@ -1,4 +1,7 @@
-"""Sections for finance and for lenders: money by month, its floor, the downside, and how far to trust it."""
+"""Sections for finance and for lenders: money by month, its floor, the downside, and how far to trust it.
+
+All lie across the sheet: printing browsers fill only the first column where columns go on to a second page.
+"""
 
 from __future__ import annotations
 
@@ -109,10 +112,10 @@ def floor(case: Case) -> Section:
     told = case.cash.summary
     heading, months = "The floor", replace(case.cash, rows=_cash(case, "closing"))
     if told["relative"]:
-        lines = ("The plan states no opening balance, so that no floor can be judged.",)
-        return Section(months, heading, "cash", lines=lines, numbers="none")
+        none = ("The plan states no opening balance, so that no floor can be judged.",)
+        return Section(months, heading, "cash", lines=none, numbers="none", wide=True)
     weeks = _cash(case, "closing", kind="week")
-    worst = weeks.loc[weeks["p_below"].idxmax()] if len(weeks) else None
+    worst = weeks.iloc[int(weeks["p_below"].to_numpy().argmax())] if len(weeks) else None
     lines = ["Odds of falling below the floor: " + "; ".join(map(_first, told["alerts"])) + "."]
     if worst is not None:
         lines.append(
@@ -123,6 +126,8 @@ def floor(case: Case) -> Section:
     lines.append(
         f"A credit line of {money(need)} keeps the balance above the floor to the horizon in "
         f"{told['safety']:.0%} of futures; for the weeks alone it is {money(weeks_need)}."
+        if need
+        else f"No credit line is needed to stay above the floor in {told['safety']:.0%} of futures."
     )
     return Section(months, heading, "cash", lines=tuple(lines), numbers="none", wide=True)
 
@@ -147,7 +152,7 @@ def downside(case: Case) -> Section:
     received = sum(_sum(one, line) for line in (*CONTRACTED, *SPECULATIVE))
     expected = sum(_by_period(_cash(case, *CONTRACTED, *SPECULATIVE)).values())
     closing = one[one["metric"] == "closing"]
-    least = closing.loc[closing["value"].idxmin()]
+    least = closing.iloc[int(closing["value"].to_numpy().argmin())]
     lines = [
         f"One future in ten ends with less cash than this one (number {int(one['draw'].iloc[0])}): bookings "
         f"{money(bookings)} ({_against(bookings, base)}), receipts {money(received)} "
@@ -158,7 +163,7 @@ def downside(case: Case) -> Section:
         said = ", ".join(f"{percent(share)} {CLOCKS[name]}" for name, share in parts.items())
         lines.append(f"Why cash at the end of {short(label)} is uncertain: {said}.")
     note = "A single simulated future, so that its lines add up; shares are of the variance."
-    return Section(None, "The downside case", None, note, tuple(lines))
+    return Section(None, "The downside case", None, note, tuple(lines), wide=True)
 
 
 def _sum(rows: pd.DataFrame, metric: str) -> float:
@@ -195,7 +200,8 @@ def contracted(case: Case) -> Section:
 
 
 def _quarters(case: Case, months: Sequence[str]) -> dict[str, list[str]]:
-    calendar, out = case.run.plan.calendar, {}
+    calendar = case.run.plan.calendar
+    out: dict[str, list[str]] = {}
     for month in months:
         quarter = calendar.containing(calendar.parse(month).last, "quarter").label
         out.setdefault(quarter, []).append(month)
@@ -227,6 +233,9 @@ def record(case: Case) -> Section:
         record_sentence(case),
         f"Against the best simple method for each horizon, chosen afterwards, it lost in {len(lost)} of "
         f"{len(ours)} comparisons.",
+        f"Odds on bookings are withheld ({case.withheld}): what stands here rests on the same futures."
+        if case.withheld
+        else "",
     )
     note = "Errors: mean CRPS of company bookings against the simple method's; losses are shown. " + (
         "Cash was not backtested here."
@@ -238,7 +247,7 @@ def record(case: Case) -> Section:
 def _skill(skill: float | None) -> str:
     if skill is None or skill != skill:
         return "–"
-    return f"{abs(skill):.0%} {'less' if skill >= 0 else 'more'}"
+    return "the same" if abs(skill) < 0.005 else f"{abs(skill):.0%} {'less' if skill >= 0 else 'more'}"
 
 
 def terms(case: Case) -> Section:
@@ -258,7 +267,7 @@ def terms(case: Case) -> Section:
     if plan.costs is not None:
         lines.append(f"Reps cost {money(plan.costs.rep_month)} a month each, and commission.")
     lines.append(f"Payment behaviour is {_payments(case)}; {_open(case)} of invoices are open.")
-    return Section(None, "Assumptions and terms", lines=tuple(lines))
+    return Section(None, "Assumptions and terms", lines=tuple(lines), wide=True)
 
 
 def _payments(case: Case) -> str:

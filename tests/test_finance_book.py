@@ -20,6 +20,7 @@ from python_calamine import CalamineWorkbook
 from quotacast.cli import main
 from quotacast.engine.answers.representative import nearest
 from quotacast.engine.reports.live_sheet import place
+from quotacast.engine.reports.words import money
 from quotacast.scenarios import run as running
 
 FAST = ("--method", "laplace", "--force", "--draws", "300", "--quiet")
@@ -258,3 +259,44 @@ def test_a_file_for_draws_is_checked_before_anything_long(plan: Path, tmp_path: 
         assert result.exit_code == 2
         assert "--paths" in result.stderr
         assert ".csv, .parquet" in result.stderr
+
+
+def test_the_page_for_finance_has_every_part_and_the_figures_of_the_answers(
+    plan: Path, told: dict[str, Any], tmp_path: Path
+) -> None:
+    place = tmp_path / "lender.html"
+    ask(plan, "report", "--for", "finance", "--out", str(place))
+    page = place.read_text()
+    heads = re.findall(r"<h2>(.*?)</h2>", page)
+    assert heads == [
+        "The forecast", "The floor", "The downside case", "Assumptions and terms",
+        "Contracted and speculative", "Track record", "Where the figures come from",
+    ]  # fmt: skip
+    assert "Planning simplification: Revenue is recognised by day over the term" in page
+    rows = re.findall(r"<tr>(.*?)</tr>", page, re.S)
+    cells = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in rows]
+    total = next(row for row in cells if row and row[0] == "sum")
+    chain = (
+        pd.DataFrame(told["revenue"]["rows"]).query("component == 'total'").groupby("metric")["mean"].sum()
+    )
+    assert total[1:4] == [money(chain[name]) for name in ("bookings", "billings", "revenue")]
+    december = next(row for row in cells if row and row[0] == "Dec 27")
+    cash = pd.DataFrame(told["cash"]["rows"]).query("line == 'closing' and period == '2027-12'").iloc[0]
+    assert december[6:9] == [money(cash[q]) for q in ("p10", "p50", "p90")]
+    assert f"{told['cash']['summary']['p_below']:.0%}" in page
+    assert money(told["cash"]["summary"]["credit_line"]) in page
+    assert "HYPERLINK(&#34;" in page  # a hostile name is text
+    assert "<script" not in page
+
+
+def test_the_page_without_an_account_says_so(plan: Path, tmp_path: Path) -> None:
+    bare = plan.with_name("bare.toml")
+    bare.write_text(plan.read_text().partition("[terms]")[0])
+    place = tmp_path / "lender.html"
+    ask(bare, "report", "--for", "finance", "--out", str(place))
+    page = place.read_text()
+    assert "states no opening balance" in page
+    assert "invoiced at close and due in 30 days" in page
+    ask(bare, "cash", "--out", str(tmp_path / "bare.xlsx"))
+    said = figures(sheets(tmp_path / "bare.xlsx")["summary"])
+    assert said["Opening"][0] == pytest.approx(0.0, abs=0.005)

@@ -48,7 +48,7 @@ def assumptions_sheet(book: Any, styles: Styles, answer: Answer) -> frozenset[st
     for row, one in enumerate(answer.rows.itertuples(), start=3):
         sheet.text((row, 0), one.key)
         _input(sheet, (row, 1), one.value)
-        sheet.text((row, 2), one.name)
+        sheet.text((row, 2), one.name, indent=1)
         sheet.text((row, 3), one.meaning)
         book.define_name(str(one.name), f"=assumptions!$B${row + 1}")
         if isinstance(one.value, (int, float)) and not isinstance(one.value, bool):
@@ -76,7 +76,7 @@ def cash_sheet(book: Any, styles: Styles, answer: Answer, kind: str, named: froz
     periods = _order(rows)
     sheet.text((0, 0), f"Cash by {kind}", bold=True, font_size=14)
     sheet.text((1, 0), "Contracted (open invoices, signed deals) and speculative (the rest) stay apart.")
-    _heads(sheet, 2, periods, kind == "month")
+    _heads(sheet, 2, periods)
     paths = answer.beside["paths"].rows
     mine = paths[(paths["chosen_by"] == "cash") & (paths["kind"] == kind)]
     tables = [("Mean of all futures", _table(rows, ["line"], "mean"))]
@@ -103,8 +103,8 @@ def _table(rows: pd.DataFrame, keys: Sequence[str], column: str) -> dict[tuple[s
     return {tuple(map(str, row[:-1])): float(row[-1]) for row in zip(*names, strict=True)}
 
 
-def _heads(sheet: LiveSheet, row: int, periods: Sequence[str], total: bool) -> None:
-    for at, label in enumerate([*periods, *(["Total"] if total else [])], 1):
+def _heads(sheet: LiveSheet, row: int, periods: Sequence[str]) -> None:
+    for at, label in enumerate([*periods, "Total"], 1):
         sheet.text((row, at), label, bold=True, bottom=1, align="right")
     sheet.sheet.set_column(0, 0, 40)
     sheet.sheet.set_column(1, len(periods) + 1, 13)
@@ -182,7 +182,7 @@ def chain_sheet(book: Any, styles: Styles, answer: Answer, months: Sequence[Bloc
     periods = _order(rows)
     sheet.text((0, 0), "From bookings to billings, revenue and receipts", bold=True, font_size=14)
     sheet.text((1, 0), answer.beside["revenue"].words)
-    _heads(sheet, 2, periods, True)
+    _heads(sheet, 2, periods)
     paths = answer.beside["paths"].rows
     mine = paths[(paths["chosen_by"] == "bookings") & (paths["kind"] == "month")]
     tables: list[tuple[str, dict[tuple[str, ...], float], dict[Any, float]]]

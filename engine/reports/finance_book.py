@@ -95,7 +95,7 @@ class _Summary:
                 self.flows(weeks, (line,), None)
             self.stocks(weeks, ("closing",))
         self.risk(told)
-        self.sheet.sheet.set_column(0, 0, 44)
+        self.sheet.sheet.set_column(0, 0, 62)
         self.sheet.sheet.set_column(1, 4, 18)
 
     def line(self, text: str, **style: Any) -> None:

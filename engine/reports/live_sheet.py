@@ -11,8 +11,8 @@ from typing import Any
 
 from quotacast.engine.reports.units import clean, plain
 
-MONEY = "#,##0;[Red]-#,##0;0"
-EXACT = "#,##0.00;[Red]-#,##0.00;0.00"
+MONEY = "#,##0"
+EXACT = "#,##0.00"
 ODDS = "0.0%"
 COLOURS = {"input": "#0000FF", "formula": "#000000", "link": "#00803C", "simulated": "#595959"}
 _TEXT = 32_767  # what a cell holds
