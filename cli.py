@@ -349,7 +349,10 @@ for _row in COMMANDS:
 @SOURCE
 @_options(RUN_OPTIONS)
 @click.option(
-    "--for", "audience", metavar="WHOM", help="leadership, ops or rep:ID; without it, the whole page."
+    "--for",
+    "audience",
+    metavar="WHOM",
+    help="leadership, finance, ops or rep:ID; without it, the whole page.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Page to write. [report.html, report-WHOM.html]")
 def report(source: Path | None, audience: str | None, **options: Any) -> None:
@@ -362,7 +365,7 @@ def report(source: Path | None, audience: str | None, **options: Any) -> None:
     """
     from quotacast.engine.reports.files import save
     from quotacast.scenarios.overview import overview
-    from quotacast.scenarios.pages import asked, audience_page, file_name
+    from quotacast.scenarios.pages.audiences import asked, audience_page, file_name
 
     if audience is not None:
         asked(audience)  # a typing error is told before anything is read

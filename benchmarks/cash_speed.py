@@ -27,8 +27,8 @@ import pandas as pd
 
 from quotacast.engine.finance.ledger import cash_paths
 from quotacast.engine.worlds import write_example
-from quotacast.scenarios.cash import cash_answer, cash_spans
-from quotacast.scenarios.ledger import ledger_of
+from quotacast.scenarios.money.cash import cash_answer, cash_spans
+from quotacast.scenarios.money.ledger import ledger_of
 from quotacast.scenarios.plan import load_plan
 from quotacast.scenarios.run import Run
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from quotacast.engine.quota import ACTIVITY, Quota, Scope
 from quotacast.errors import PlanError
 from quotacast.models.turnover import YEAR, Turnover
-from quotacast.scenarios.overlay import Loc, key_path
-from quotacast.scenarios.validate import locator
+from quotacast.scenarios.planfile.overlay import Loc, key_path
+from quotacast.scenarios.planfile.validate import locator
 
 if TYPE_CHECKING:
     from quotacast.scenarios.plan import Plan
-    from quotacast.scenarios.schema import PeopleTable
+    from quotacast.scenarios.planfile.schema import PeopleTable
 
 #: Longest horizon, in years after the as-of date, before it is taken for a slip of the pen.
 LONGEST_YEARS = 10

@@ -128,8 +128,8 @@ COMMANDS: tuple[Command, ...] = (
         "A workbook holds the assumptions, the way from bookings to cash, and live formulas.\n"
         "Example: quotacast cash demo/plan.toml --out forecast.xlsx\n"
         "         quotacast cash demo/plan.toml --paths draws.parquet",
-        "cash:cash_answer",
-        "cash_view:cash_text",
+        "money.cash:cash_answer",
+        "money.cash_view:cash_text",
         (DRAWS,),
         picks=("quantiles",),
     ),
@@ -138,8 +138,8 @@ COMMANDS: tuple[Command, ...] = (
         "Forecast bookings, billings, recognised revenue, gross margin, backlog and deferred revenue.\n"
         "Example: quotacast revenue demo/plan.toml --by quarter\n"
         "         quotacast revenue demo/plan.toml --since last",
-        "revenue:revenue_answer",
-        "revenue:revenue_text",
+        "money.revenue:revenue_answer",
+        "money.revenue:revenue_text",
         (
             DRAWS,
             Option(
@@ -154,8 +154,8 @@ COMMANDS: tuple[Command, ...] = (
         "capacity",
         "Tell how many hours signed and expected deals take to deliver, and how many people that needs.\n"
         "Example: quotacast capacity demo/plan.toml --by quarter",
-        "delivering:capacity_answer",
-        "delivering:capacity_text",
+        "money.delivering:capacity_answer",
+        "money.delivering:capacity_text",
         picks=("scope", "by"),
     ),
     Command(
@@ -165,8 +165,8 @@ COMMANDS: tuple[Command, ...] = (
         "Example: quotacast suggest demo/plan.toml --rep 0.6 --out quotas.csv\n"
         "         quotacast suggest demo/plan.toml --sum rep --by quarter\n"
         "         quotacast suggest demo/plan.toml --target 12000000 --by activity:call",
-        "suggest:suggested",
-        "suggest:suggested_text",
+        "setting.suggest:suggested",
+        "setting.suggest:suggested_text",
         (
             Option("--company", "Wished odds of the company's quota. [aim.company or 0.7]"),
             Option("--team", "Wished odds of each team's quota. [aim.team or 0.6]"),
@@ -188,8 +188,8 @@ COMMANDS: tuple[Command, ...] = (
         "Hold a company target against what is to be expected, and split it to teams and reps.\n"
         "Example: quotacast reconcile demo/plan.toml --target 12000000\n"
         "         quotacast reconcile demo/plan.toml --split prior-year --cushion 5%",
-        "reconcile:reconciled",
-        "reconcile_view:reconciled_text",
+        "setting.reconcile:reconciled",
+        "setting.reconcile_view:reconciled_text",
         (
             Option("--metric", "What is to be reached. [bookings]", default="bookings"),
             Option("--target", "How much of it; without it, the plan's quota.", "number"),
@@ -217,8 +217,8 @@ COMMANDS: tuple[Command, ...] = (
         "Compare the plan, its scenarios and approved versions, on the same simulated futures.\n"
         "Example: quotacast compare demo/plan.toml base hire_four --by quarter\n"
         "         quotacast compare demo/plan.toml base --levers",
-        "deciding:compare_asked",
-        "deciding:compare_shown",
+        "deciding.questions:compare_asked",
+        "deciding.questions:compare_shown",
         (
             Option("--levers", "Split the gap to the target by lever instead, and price closing it.", "flag"),
             Option(
@@ -232,8 +232,8 @@ COMMANDS: tuple[Command, ...] = (
         "approve",
         "Approve the plan: freeze its quotas, odds and forecast as a version of record.\n"
         "Example: quotacast approve demo/plan.toml --as v3 --by board --on 2027-01-15",
-        "approve:approve_answer",
-        "approve:approve_text",
+        "deciding.approve:approve_answer",
+        "deciding.approve:approve_text",
         (
             Option("--as", "Name of the version.", metavar="NAME"),
             Option("--by", "Who approves it.", metavar="WHO"),

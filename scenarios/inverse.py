@@ -26,7 +26,7 @@ from quotacast.errors import PlanError
 from quotacast.models.periods import Period
 from quotacast.models.timegrid import day_number
 from quotacast.scenarios.choose import select_metrics, select_scopes
-from quotacast.scenarios.lastday import last_useful_day
+from quotacast.scenarios.deciding.lastday import last_useful_day
 from quotacast.scenarios.run import Run
 
 #: Futures of one step of the search, and how exactly the log of the factor is found.

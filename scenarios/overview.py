@@ -16,8 +16,8 @@ from quotacast.engine.metrics import answerable
 from quotacast.engine.reports.page import Section, page
 from quotacast.engine.reports.words import money
 from quotacast.models.periods import Calendar
-from quotacast.scenarios.case import Case
-from quotacast.scenarios.pages import MORE, told
+from quotacast.scenarios.pages.audiences import MORE, told
+from quotacast.scenarios.pages.case import Case
 from quotacast.scenarios.run import Run
 from quotacast.scenarios.screen import COMPANY, HEADLINE, main_period, main_quotas, screen
 from quotacast.scenarios.trackrecord import reliability_answer

@@ -22,7 +22,7 @@ from quotacast.errors import PlanError
 from quotacast.models.periods import Calendar, Period
 
 if TYPE_CHECKING:
-    from quotacast.scenarios import schema, schema_money
+    from quotacast.scenarios.planfile import schema, schema_money
 
 #: With more days than this left of the current fiscal year, the default plan is about the rest of it.
 ENOUGH_DAYS = 60
@@ -98,7 +98,7 @@ class Plan:
 
         Under a scenario the edit belongs to that scenario.
         """
-        from quotacast.scenarios.overlay import lay_over
+        from quotacast.scenarios.planfile.overlay import lay_over
 
         if self.scenario is not None:
             overlay = {"scenario": {self.scenario: overlay}}
@@ -209,7 +209,7 @@ def default_plan(folder: Path, as_of: date, calendar: Calendar | None = None) ->
 
 def plan_reference() -> str:
     """Markdown tables of every key of the plan file."""
-    from quotacast.scenarios.validate import plan_reference as reference
+    from quotacast.scenarios.planfile.validate import plan_reference as reference
 
     return reference()
 
@@ -251,8 +251,8 @@ def build(
     PlanError
         With every problem of the document and of all its scenarios.
     """
-    from quotacast.scenarios.planquotas import gather
-    from quotacast.scenarios.validate import laid, locator, scenario_names, validate
+    from quotacast.scenarios.planfile.planquotas import gather
+    from quotacast.scenarios.planfile.validate import laid, locator, scenario_names, validate
 
     table = validate(document, scenario)
     calendar = table.calendar.calendar()

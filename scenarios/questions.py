@@ -15,14 +15,14 @@ from quotacast.engine.backtest.record import PROCESSES
 from quotacast.engine.reports.table import as_table
 from quotacast.errors import PlanError
 from quotacast.scenarios.answer_views import cut_view, performers_text, pipeline_text
-from quotacast.scenarios.candidates import are_candidates, candidates_text
 from quotacast.scenarios.choose import check_by, select_metrics, select_scopes
 from quotacast.scenarios.drawsfile import check_paths, metric_draws, written
 from quotacast.scenarios.noeffect import with_outlook
 from quotacast.scenarios.performers import lifted, performers_answer
 from quotacast.scenarios.pipeline import pipeline_answer
-from quotacast.scenarios.reconcile_view import fair_text
 from quotacast.scenarios.run import Run
+from quotacast.scenarios.setting.candidates import are_candidates, candidates_text
+from quotacast.scenarios.setting.reconcile_view import fair_text
 from quotacast.scenarios.trackrecord import backtest, record_lines
 from quotacast.scenarios.verdicts import quota_verdicts
 from quotacast.scenarios.views import forecast_view, quota_view

@@ -434,7 +434,7 @@ class Run:
     @cached_property
     def _table_quotas(self) -> tuple[Quota, ...]:
         """Those of the data."""
-        from quotacast.scenarios.quotafile import table_quotas
+        from quotacast.scenarios.planfile.quotafile import table_quotas
 
         table = self.history.quotas
         return () if table.empty else table_quotas(table, calendar=self.plan.calendar)

@@ -10,12 +10,12 @@ from quotacast.engine.answers.attainability import attainability
 from quotacast.engine.answers.together import together
 from quotacast.errors import PlanError
 from quotacast.scenarios.choose import select_metrics, select_quotas, select_scopes
-from quotacast.scenarios.comparable import comparable, pay_of
 from quotacast.scenarios.cut import cut_quotas
 from quotacast.scenarios.noeffect import with_odds
-from quotacast.scenarios.pins import wished
-from quotacast.scenarios.quotafile import read_quotas
+from quotacast.scenarios.planfile.quotafile import read_quotas
 from quotacast.scenarios.run import Run
+from quotacast.scenarios.setting.comparable import comparable, pay_of
+from quotacast.scenarios.setting.pins import wished
 from quotacast.scenarios.trackrecord import judged, stored_record, trusted
 
 

@@ -13,10 +13,10 @@ import pytest
 
 from quotacast.errors import DataError, PlanError
 from quotacast.scenarios import run
-from quotacast.scenarios.approve import approve_answer
-from quotacast.scenarios.bridging import FILE, bridge_text, since_answer
+from quotacast.scenarios.deciding.approve import approve_answer
+from quotacast.scenarios.deciding.bridging import FILE, bridge_text, since_answer
+from quotacast.scenarios.money.revenue import revenue_answer
 from quotacast.scenarios.plan import load_plan
-from quotacast.scenarios.revenue import revenue_answer
 
 SIGNED = {"by": "the board", "on": date(2027, 1, 15)}
 ASKED: dict[str, Any] = {

@@ -18,14 +18,14 @@ from quotacast.engine.quota import Scope
 from quotacast.engine.reports.files import write
 from quotacast.errors import DataError, PlanError
 from quotacast.scenarios import run
-from quotacast.scenarios.approve import approve_answer, approve_text
-from quotacast.scenarios.approved import approved_names, load_approved, slug, versions
-from quotacast.scenarios.candidates import candidates_text, side_by_side
-from quotacast.scenarios.compare import compare_answer
-from quotacast.scenarios.compare_view import compare_text
-from quotacast.scenarios.deciding import compare_asked
+from quotacast.scenarios.deciding.approve import approve_answer, approve_text
+from quotacast.scenarios.deciding.approved import approved_names, load_approved, slug, versions
+from quotacast.scenarios.deciding.compare import compare_answer
+from quotacast.scenarios.deciding.compare_view import compare_text
+from quotacast.scenarios.deciding.questions import compare_asked
 from quotacast.scenarios.plan import load_plan
 from quotacast.scenarios.run import Run
+from quotacast.scenarios.setting.candidates import candidates_text, side_by_side
 from quotacast.scenarios.verdicts import quota_verdicts
 
 

@@ -13,10 +13,11 @@ import pytest
 
 from quotacast.engine.reports.files import write
 from quotacast.errors import PlanError
-from quotacast.scenarios import levers, run
-from quotacast.scenarios.lever import levers_of
-from quotacast.scenarios.levers import levers_answer
-from quotacast.scenarios.leverwords import levers_text
+from quotacast.scenarios import run
+from quotacast.scenarios.deciding import levers
+from quotacast.scenarios.deciding.lever import levers_of
+from quotacast.scenarios.deciding.levers import levers_answer
+from quotacast.scenarios.deciding.leverwords import levers_text
 from quotacast.scenarios.plan import load_plan
 from quotacast.scenarios.run import Run
 

@@ -24,8 +24,9 @@ from quotacast.engine.openbook import Fading
 from quotacast.engine.quota import Quota, Scope
 from quotacast.engine.worlds import WorldSpec, draw_truth, make_world, write_world
 from quotacast.errors import PlanError
-from quotacast.scenarios import pages, run
-from quotacast.scenarios.case import Case
+from quotacast.scenarios import run
+from quotacast.scenarios.pages import audiences as pages
+from quotacast.scenarios.pages.case import Case
 from quotacast.scenarios.plan import load_plan
 
 FAST = ("--method", "laplace", "--force", "--draws", "300", "--quiet")

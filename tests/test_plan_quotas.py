@@ -7,7 +7,7 @@ from quotacast.engine.quota import Scope
 from quotacast.errors import PlanError
 from quotacast.models.periods import Calendar
 from quotacast.scenarios.plan import load_plan
-from quotacast.scenarios.quotafile import read_quotas, table_quotas
+from quotacast.scenarios.planfile.quotafile import read_quotas, table_quotas
 
 LONG = """scope,metric,period,target,set
 company,bookings,2027,12000000,

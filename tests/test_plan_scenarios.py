@@ -4,8 +4,8 @@ import pytest
 
 from quotacast.errors import PlanError
 from quotacast.scenarios import edits
-from quotacast.scenarios.overlay import key_path, lay_over, written_at
 from quotacast.scenarios.plan import load_plan
+from quotacast.scenarios.planfile.overlay import key_path, lay_over, written_at
 
 BASE = """
 horizon = "2027"

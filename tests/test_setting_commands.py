@@ -28,7 +28,7 @@ from quotacast.models.people import TENURE_EDGES
 from quotacast.scenarios import run as running
 from quotacast.scenarios import trackrecord
 from quotacast.scenarios.plan import load_plan
-from quotacast.scenarios.quotafile import read_quotas
+from quotacast.scenarios.planfile.quotafile import read_quotas
 from quotacast.scenarios.run import Run
 from quotacast.scenarios.trackrecord import Standing
 

@@ -1,0 +1,1 @@
+"""Deciding between plans: comparison, levers, the cheapest set, and plans of record."""

@@ -1,0 +1,1 @@
+"""Pages for those who asked: leadership, sales operations, finance, a rep."""

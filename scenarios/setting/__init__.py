@@ -1,0 +1,1 @@
+"""Setting quotas: with wished odds from below, from a target above, and fair between reps."""
