@@ -21,7 +21,8 @@ def lever_words(table: pd.DataFrame, summary: Mapping[str, Any]) -> str:
     unit = summary["metric_units"][table["metric"].iloc[0]]
     what = f"{table['metric'].iloc[0]} of {show(summary['target'], unit)} in {table['period'].iloc[0]}"
     text = (
-        f"{what}: odds {percent(summary['odds_now'])} as things stand, wished {percent(summary['wished'])}."
+        f"{what[0].upper()}{what[1:]}: odds {percent(summary['odds_now'])} as things stand, wished "
+        f"{percent(summary['wished'])} (levers are tried on {summary['draws']:,} of the futures)."
     )
     kind = "The default levers (a tenth each, without costs)" if summary["default_levers"] else "The levers"
     text += f" {kind} lift the median by {show(summary['levers'], unit)} together, to odds of "
