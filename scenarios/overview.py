@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,8 +44,14 @@ class Overview:
     page: str
 
 
-def overview(run: Run) -> Overview:
-    """Answer the plan's questions on one set of simulated futures."""
+def overview(run: Run, more: Sequence[str] = MORE) -> Overview:
+    """Answer the plan's questions on one set of simulated futures.
+
+    Parameters
+    ----------
+    more : sequence of str
+        Sections that the page has beside its own, see :mod:`quotacast.scenarios.pages.audiences`.
+    """
     case = Case(run)
     paths, odds, horizon = case.paths, case.odds, run.plan.horizon_period
     scopes = [s for s in paths.scopes() if s.kind != "rep"]
@@ -53,10 +59,10 @@ def overview(run: Run) -> Overview:
     outlook = forecast(paths, answerable(paths.able), scopes, spans, run.provenance())
     quality = data_quality(run.history, run.provenance())
     lines = tuple(screen(run, paths, odds, *case.stated, case.record))
-    return Overview(odds, outlook, quality, lines, _page(case, outlook, quality))
+    return Overview(odds, outlook, quality, lines, _page(case, outlook, quality, more))
 
 
-def _page(case: Case, outlook: Answer, quality: Answer) -> str:
+def _page(case: Case, outlook: Answer, quality: Answer, more: Sequence[str]) -> str:
     run, odds, record = case.run, case.odds, case.record
     plan = run.plan
     labels = {p.label for p in case.months}
@@ -68,7 +74,7 @@ def _page(case: Case, outlook: Answer, quality: Answer) -> str:
     sections = [Section(monthly, f"{HEADLINE.capitalize()} by month", "fan")]
     if len(main.rows):
         sections.append(Section(_reworded(main), _heading(main.rows, odds.rows), "odds"))
-    sections += told(case, MORE)
+    sections += told(case, more)
     sections += _other_quotas(odds, main)
     whole = _only(outlook, lambda t: t["period"] == plan.horizon_period.label)
     sections.append(Section(whole, f"All metrics in {plan.horizon_period.label}", None))

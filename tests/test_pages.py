@@ -63,6 +63,10 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     deals = pd.read_csv(folder / "crm" / "opportunities.csv", dtype=str)
     deals["customer_id"] = [FORMULA, HOSTILE] * (len(deals) // 2) + [FORMULA] * (len(deals) % 2)
     deals.drop(columns="lead_id").to_csv(folder / "crm" / "opportunities.csv", index=False)
+    stated = (folder / "plan.toml").read_text(encoding="utf-8")  # its lever and its scenario hire for a team
+    (folder / "plan.toml").write_text(
+        stated.replace('"team:south"', '"team:north"').replace('"south"', '"north"')
+    )
     return folder / "plan.toml"
 
 
@@ -212,7 +216,7 @@ def test_a_rep_sees_no_other_rep(plan: Path, tmp_path: Path) -> None:
 
 def test_whom_a_page_is_for_is_checked_first(plan: Path) -> None:
     assert (
-        "wanted one of leadership, ops, rep:ID, did you mean leadership?"
+        "wanted one of leadership, ops, finance, rep:ID, did you mean leadership?"
         in ask(plan, "--for", "leadershp", code=2).output
     )
     assert "wanted one of" in ask(plan, "--for", "rep", code=2).output
@@ -239,3 +243,12 @@ def test_those_who_left_have_no_page(case: Case) -> None:
     vars(other).update(history=case.run.history, _prepared=prepared)
     with pytest.raises(PlanError, match="has left"):
         pages.audience_page(other, f"rep:{people.reps[0]}")
+
+
+def test_the_whole_page_holds_levers_and_scenarios(plan: Path, tmp_path: Path) -> None:
+    ask(plan, "--out", str(tmp_path / "whole.html"))
+    text = (tmp_path / "whole.html").read_text(encoding="utf-8")
+    for heading in ("What closes the gap", "Scenarios against the plan"):
+        part = text[text.index(heading) :].partition("</section>")[0]
+        assert "<svg" in part
+    assert "hire_four" in text

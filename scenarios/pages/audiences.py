@@ -107,6 +107,8 @@ AUDIENCES: Mapping[str, Audience] = {
 }
 #: Sections that the page of ``plan`` and of ``report`` has beside its own.
 MORE: tuple[str, ...] = ("sections_ops:curve_of_company", "sections_ops:curves")
+#: And those of ``report`` alone: they take simulations of their own.
+DECIDING: tuple[str, ...] = ("sections:gap", "sections_ops:scenarios")
 #: What a sheet tells of where its numbers come from: nothing that names other reps.
 ORIGIN = (
     "plan",
