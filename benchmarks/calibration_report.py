@@ -312,7 +312,7 @@ def _sbc_words(summary: Mapping[str, Any]) -> list[str]:
     khat = ", ".join(f"{m} {n}" for m, n in summary["sbc_khat_above_0.7"].items())
     verdict = f"Off: {', '.join(off)}." if off else "None is off."
     words = [
-        f"{len(rows)} quantities of seven models; uniformity is refused where Holm's adjusted p (chi-square",
+        f"{len(rows)} quantities of nine models; uniformity is refused where Holm's adjusted p (chi-square",
         f"and ECDF together) is below {ALPHA}. {verdict} Fits that gave up, by model: {gave_up}; fits with",
         f"k-hat above .7 (ranked all the same): {khat}. `bias` is in standard errors (positive: truths lie",
         "high), `spread` above 1 means posteriors that are too narrow.",
