@@ -151,20 +151,28 @@ _BLOCK = {"m1": 1, "m2": 2, "m3": 3, "rq": 3, "q1": 3, "y1": 12}
 
 def _coverage(mine: pd.DataFrame, horizon: str, seed: int) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
+    # origins with more reps count for more, in the coverage and in its error
+    origin, codes = np.unique(mine["origin"].to_numpy(), return_inverse=True)
+    place = mine.groupby("origin").cumcount().to_numpy()
     for level in (50, 80, 95):
-        # origins with more reps count for more, in the coverage and in its error
-        by_origin = mine.pivot_table(index="origin", columns="scope_id", values=f"covered_{level}", sort=True)
-        found[f"coverage_{level}"] = float(mine[f"covered_{level}"].mean())
-        se = block_bootstrap_se(by_origin.to_numpy(), min(_BLOCK[horizon], len(by_origin)), seed)
+        values = mine[f"covered_{level}"].to_numpy(dtype=float)
+        by_origin = np.full((origin.size, place.max() + 1), np.nan)
+        by_origin[codes, place] = values
+        found[f"coverage_{level}"] = float(np.nanmean(values))
+        se = block_bootstrap_se(by_origin, min(_BLOCK[horizon], origin.size), seed)
         found[f"coverage_{level}_se"] = float(se)
     return found
 
 
 def _skill_se(wide: pd.DataFrame, model: str, best: str, horizon: str, seed: int) -> float:
-    both = pd.DataFrame({"ours": wide[model], "theirs": wide[best]}).dropna()
-    by_origin = both.groupby(level="origin", sort=True).sum()
-    blocks = min(_BLOCK[horizon], len(by_origin))
-    return float(block_bootstrap_skill_se(by_origin["ours"], by_origin["theirs"], blocks, seed))
+    ours, theirs = (wide[name].to_numpy(dtype=float) for name in (model, best))
+    both = np.isfinite(ours) & np.isfinite(theirs)
+    if not both.any():
+        return float("nan")
+    origins = wide.index.get_level_values("origin").to_numpy()[both]
+    count, codes = np.unique(origins, return_inverse=True)
+    score, baseline = (np.bincount(codes, weights=values[both]) for values in (ours, theirs))
+    return float(block_bootstrap_skill_se(score, baseline, min(_BLOCK[horizon], count.size), seed))
 
 
 def reliability_table(verdicts: pd.DataFrame) -> pd.DataFrame:
