@@ -38,6 +38,8 @@ from quotacast.models.conversion import LINKS, Link
 from quotacast.models.history.history import History
 from quotacast.models.never import Never, never_paid
 from quotacast.models.payers import (
+    BUCKETS,
+    MOST_CUSTOMERS,
     RECENT,
     Classes,
     OpenInvoices,
@@ -211,7 +213,7 @@ def payment_data(history: History, calendar: Calendar, link: Link | None = None)
         classes,
         opened,
         never,
-        _notes(bills, declaration is not None),
+        (*_notes(bills, declaration is not None), *_left_out(bills, sizes, cells)),
     )
 
 
@@ -293,6 +295,25 @@ def _terms_edges(terms: Ints) -> tuple[int, ...]:
         if below >= FEWEST and (terms >= edge).sum() >= FEWEST:
             kept.append(edge)
     return tuple(kept)
+
+
+def _left_out(bills: _Bills, sizes: dict[str, int], cells: Cells | None) -> tuple[str, ...]:
+    """What the model makes no use of, or tells less finely, in words."""
+    notes = []
+    late = (bills.amount > 0) & (bills.start <= bills.as_of - LONGEST)
+    if late.any():
+        notes.append(f"{late.sum():,} invoices issued more than six years ago teach nothing about payment.")
+    if cells is None:
+        return tuple(notes)
+    customers = bills.rows["customer_id"][bills.owed].nunique()
+    if customers > MOST_CUSTOMERS:
+        notes.append(
+            f"{customers:,} customers have invoices: the {MOST_CUSTOMERS:,} with the most have payment "
+            f"habits of their own, the others share {BUCKETS}."
+        )
+    if dropped := [axis for axis in sizes if axis not in cells.codes]:
+        notes.append(f"Invoices are so many that {' and '.join(dropped)} say nothing about payment.")
+    return tuple(notes)
 
 
 def _notes(bills: _Bills, modelled: bool) -> tuple[str, ...]:

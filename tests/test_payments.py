@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from quotacast.engine.payments import Payments, payment_day, payments_of
+from quotacast.models import invoices as model
 from quotacast.models.cells import Episodes, hazard_cells
 from quotacast.models.history.history import History
 from quotacast.models.invoices import (
@@ -275,6 +276,21 @@ def test_few_invoices_are_open_but_teach_nothing(truth: Truth, make_history: Mak
     assert "12 invoices" in few.notes[0]
     pay = payments_of(few, None, date(2026, 6, 30), 1)
     assert pay.open_never.shape[1] == len(few.open) == truth.rows.iloc[:12]["paid_on"].isna().sum()
+
+
+def test_what_the_model_makes_no_use_of_is_said(
+    truth: Truth, make_history: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = payment_data(history_of(make_history, truth.rows), Calendar())
+    assert len(plain.notes) == 1
+    old = truth.rows.copy()
+    old.loc[old.index[:3], ["issued_on", "due_on", "paid_on"]] = ["2016-03-01", "2016-03-31", "2016-04-02"]
+    monkeypatch.setattr(model, "MOST_CUSTOMERS", 2)
+    monkeypatch.setattr(model, "CELL_LIMIT", 1)
+    said = " ".join(payment_data(history_of(make_history, old), Calendar()).notes)
+    assert "3 invoices issued more than six years ago teach nothing" in said
+    assert "the 2 with the most have payment habits of their own, the others share 50" in said
+    assert "amount say nothing about payment" in said
 
 
 def test_credit_notes_are_open_and_teach_nothing(truth: Truth, make_history: Make) -> None:

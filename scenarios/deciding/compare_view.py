@@ -148,8 +148,12 @@ def _net_lines(answer: Answer, scenario: str, width: int) -> Iterator[str]:
     net = f"net {signed(row['diff'], 'money')}"
     if row["diff"]:
         net += f" (above 0 in {show(parts['p_positive'], 'probability')} of futures)"
-    said += [] if answer.summary["net"]["stated"] else ["the plan states no [costs]"]
-    yield from packed([*said, net], label="Net      ", width=width)
+    if not answer.summary["net"]["stated"]:
+        said.append("the plan states no [costs]")
+    # with no cost at all there is nothing to take off: a net figure would pass for a gain
+    costs = set(_PART_NAMES) - {answer.summary["net"]["income"]}
+    said.append(net if any(parts.get(key) for key in costs) else "so there is no net figure")
+    yield from packed(said, label="Net      ", width=width)
     if unmoved := _if_nothing(answer, scenario):
         yield from packed([unmoved], label="Doubt    ", width=width)
     if version := answer.summary["approved"].get(scenario):

@@ -68,8 +68,8 @@ def pipeline(case: Case) -> Section | None:
     """The open pipeline that is expected against the one needed, by quarter."""
     try:
         found, notes = pipeline_answer(case.run, (), (), None)
-    except PlanError:  # a horizon without a whole quarter to come
-        return None
+    except PlanError as error:  # such as a horizon without a whole quarter to come
+        return Section(None, "Pipeline", lines=tuple(error.problems))
     rows = found.rows[(found.rows["scope"] == "company") & (found.rows["age"] == ALL)]
     return Section(replace(found, rows=rows), "Pipeline", None, " ".join(notes) or None)
 
