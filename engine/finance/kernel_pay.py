@@ -2,7 +2,8 @@
 
 What :func:`quotacast.engine.payments.payment_day` works out for one invoice is looked up here: an invoice's
 spells of constant hazard depend on its days of issue and due, not on the draw, so they are written down
-once. The days that come out are the same.
+once. The days that come out are the same. Two loops hold the same search for the day, on purpose: a compiled
+helper that takes so many arrays costs more than the search (see :mod:`quotacast.engine.kernel`).
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
