@@ -23,6 +23,7 @@ import numpy as np
 from quotacast.engine.drivers import ACTIVITY, Change, Drivers
 from quotacast.engine.effects import Bins, Effects, Ints
 from quotacast.engine.factors import at_work, factor, summed
+from quotacast.engine.kernel_counts import dispersions
 from quotacast.engine.steps import Steps
 from quotacast.models.activities import LAG_WEEKS
 from quotacast.models.counts import bin_index
@@ -127,7 +128,7 @@ class Activity:
         counts = self.chain.activities[kind]
         rates = self.effects.arrivals(counts, self.bins, row, first)
         posterior = self.effects.funnel.posteriors[counts.declaration.name]
-        rates["dispersion"] = 1.0 / (posterior.hyper["overdispersion"] ** 2 + 1e-9)
+        rates |= dispersions(posterior.hyper["overdispersion"])
         rates |= {"first_draw": first, "parameter": row, "joined": stays["joined"], "gone": stays["gone"]}
         done = self._worked(kind, self.drivers.changes)
         driving = self._worked(kind, self.drivers.driving())

@@ -14,6 +14,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from quotacast.engine.kernel_arrivals import AHEAD, arrivals, numbers_per_bin, room_for
 from quotacast.engine.kernel_spells import paths, rows_by_rep
 from quotacast.engine.kernel_stages import walk
 from quotacast.engine.streams import GOLDEN, PER_DRAW, mix, unit
@@ -22,54 +23,19 @@ from quotacast.engine.streams import GOLDEN, PER_DRAW, mix, unit
 FINE = 4
 #: Entries of the guide to a row of cumulative shares; a power of 2, so exact.
 GUIDE = 8192
-#: -log of the smallest probability of zero with which counts are drawn by exact inversion; beyond, the
-#: recursion underflows and, means being that large without much overdispersion, a rounded Normal serves.
-EXACT_COUNT = 700.0
 _U = np.uint64
 # Places of a deal's own stream.
-_WAIT, _CAUSE, _DAY, _SEGMENT = _U(0), _U(1), _U(2), _U(3)
+_WAIT, _CAUSE = _U(0), _U(1)  # 2 and 3 are those of arrivals
 _VALUE, _RATIO, _ZERO, _MARGIN = _U(4), _U(5), _U(6), _U(7)
 #: Makes the stream that chooses an heir out of a deal's or a lead's own.
 HEIR = _U(0xA0761D6478BD642F)
-#: Makes the stream of the lot that decides whose territory a creation is.
-MOVE = _U(0xE7037ED1A0B428DB)
-
-
-@numba.njit(cache=True, nogil=True)
-def count(u, mean, phi):
-    """NegBinomial number with this mean and dispersion, by inversion of ``u``."""
-    if mean <= 0.0:
-        return 0
-    if phi * math.log1p(mean / phi) > EXACT_COUNT:
-        sd = math.sqrt(mean + mean * mean / phi)
-        z = 0.0
-        for _ in range(12):  # Newton on the Normal distribution function
-            cdf = 0.5 * math.erfc(-z / math.sqrt(2.0))
-            z -= (cdf - u) / max(math.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi), 1e-3)
-        return max(math.floor(mean + sd * z + 0.5), 0)
-    ratio = mean / (phi + mean)
-    p = math.exp(-phi * math.log1p(mean / phi))
-    total, n = p, 0
-    while u > total and n < 1_000_000:
-        p *= (n + phi) / (n + 1.0) * ratio
-        n += 1
-        total += p
-        if p < 1e-18 and n > mean:
-            break
-    return n
-
-
-@numba.njit(cache=True, nogil=True)
-def band_since(days, edges):
-    """Band of tenure of somebody who began so many days ago."""
-    return np.searchsorted(edges, max(days, 0), side="right") - 1
 
 
 @numba.njit(cache=True, nogil=True)
 def day_guide(cumulative):
     """First index whose upper cumulative value reaches each multiple of 1 / FINE: where to start looking."""
     last = cumulative.shape[0] - 2
-    guide = np.empty(int(cumulative[last + 1] * FINE) + 2, dtype=np.int64)
+    guide = np.empty(int(cumulative[last + 1] * FINE) + 2, dtype=np.int32)
     day = 0
     for g in range(guide.shape[0]):
         while day < last and cumulative[day + 1] < g / FINE:
@@ -89,13 +55,20 @@ def _share_guide(cumulative, guide):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def rates(p, d, r, position, quarter, age, time, rep, out):
-    """Hazards of a cause for a rep, but for a deal's own factor, into ``out`` (bands x pieces,)."""
-    pieces = position.shape[0]
-    for piece in range(pieces):
-        now = time[d, piece] * rep[d, r, quarter[piece]]
-        for band in range(age.shape[1]):
-            out[band * pieces + piece] = age[p, band, position[piece]] * now
+def draw_rates(p, d, position, age, time, out):
+    """Hazards of a cause in a draw, but for the rep's and a deal's factors, into ``out`` (bands, pieces)."""
+    for band in range(out.shape[0]):
+        for piece in range(out.shape[1]):
+            out[band, piece] = age[p, band, position[piece]] * time[d, piece]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def rates(d, r, quarter, rep, of_draw, out):
+    """The same for a rep into ``out`` (bands x pieces,)."""
+    bands, pieces = of_draw.shape
+    for band in range(bands):
+        for piece in range(pieces):
+            out[band * pieces + piece] = of_draw[band, piece] * rep[d, r, quarter[piece]]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -147,6 +120,7 @@ def close_deals(
     driven,  # 1: recent activity changes the mean
     created_drive,  # (draws, reps, bins)
     dispersion,  # (posterior,)
+    numbers,  # table of counts
     mix_row,  # (reps,)
     segment_mix,  # (posterior, rows, segments)
     # hazards
@@ -216,15 +190,13 @@ def close_deals(
     One long function on purpose: a compiled helper that takes arrays costs more than what it does, for every
     array is handed over as seven words and its references are counted, atomically, for each of the deals.
     """
-    reps, deals, bins, segments = (
-        created_base.shape[1],
-        deal_rep.shape[0],
-        bin_label.shape[0],
-        segment_mix.shape[2],
-    )
+    reps, deals, bins = created_base.shape[1], deal_rep.shape[0], bin_label.shape[0]
     bands, pieces, values = age_edges.shape[0], position.shape[0], residual.shape[0]
     shares, share_at = np.empty_like(residual_shares[0]), np.empty(GUIDE + 1, dtype=np.int32)
+    draw_win, draw_loss = np.empty((bands, pieces)), np.empty((bands, pieces))
     rate_win, rate_loss = np.empty(bands * pieces), np.empty(bands * pieces)
+    mean, lot, number = np.zeros(bins), np.zeros(bins), np.zeros(bins, dtype=np.int64)
+    new, new_stream = room_for(256)
     begin, end, cell, piece = spell[0], spell[1], spell[2], spell[3]
     before, risk = span[0], span[1]
     days, rows = weights.shape[0], 1 if changed else 0
@@ -232,53 +204,45 @@ def close_deals(
     keep_created, keep_won, keep_lost = created.shape[0] > 0, won.shape[0] > 0, lost.shape[0] > 0
     keep_days, keep_cents = won_days.shape[0] > 0, won_cents.shape[0] > 0
     money = keep_cents or margins > 0
-    moving = move_first.shape[0] > 0
     closings = keep_won or keep_lost or keep_days or money
     for d in range(parameter.shape[0]):
         p = parameter[d]
         draw = _U(first_draw + d) * PER_DRAW
         shares[:] = residual_shares[p]  # read in order, once, into the cache
         _share_guide(shares, share_at)
+        draw_rates(p, d, position, age_win, time_win, draw_win)
+        draw_rates(p, d, position, age_loss, time_loss, draw_loss)
         for r in range(reps):
             nobody = deal_at[r + 1] == deal_at[r] and begun_at[d, r + 1] == begun_at[d, r]
             if joined[d, r] >= days and nobody:
                 continue
-            rates(p, d, r, position, quarter, age_win, time_win, rep_win, rate_win)
-            rates(p, d, r, position, quarter, age_loss, time_loss, rep_loss, rate_loss)
+            rates(d, r, quarter, rep_win, draw_win, rate_win)
+            rates(d, r, quarter, rep_loss, draw_loss, rate_loss)
             rep_wins, rep_losses, rep_value, shares_of = (
                 base_win[d, r],
                 base_loss[d, r],
                 value_rep[d, r],
                 mix_row[r],
             )
-            for b in range(bins + 2):  # then come the deals that are open, and those that leads begin
-                is_open, is_begun = b == bins, b > bins
-                if is_begun:
-                    n = begun_at[d, r + 1] - begun_at[d, r]
-                elif is_open:
+            expected = numbers_per_bin(
+                d, r, p, draw, bin_key, at_work, bin_edges, bin_quarter, bin_middle, tenure, tenure_edges,
+                follows, ramp_days, joined, gone, created_base, created_time, created_rep, created_tenure,
+                driven, created_drive, dispersion, numbers, mean, lot, number,
+            )  # fmt: skip
+            if expected + AHEAD > new_stream.shape[0]:
+                new, new_stream = room_for(2 * expected)
+            for group in range(3):  # new ones, open ones, and those that leads begin
+                is_open, is_begun = group == 1, group == 2
+                if is_open:
                     n = deal_at[r + 1] - deal_at[r] if closings else 0
+                elif is_begun:
+                    n = begun_at[d, r + 1] - begun_at[d, r]
                 else:
-                    low, high = bin_edges[b], bin_edges[b + 1]
-                    worked = at_work[r, low]
-                    exposure = at_work[r, high] - worked
-                    if exposure <= 0.0 or high <= joined[d, r] or low >= gone[d, r]:
-                        continue
-                    ramp = tenure[r, b]
-                    if follows[r]:
-                        ramp = band_since(
-                            ramp_days[r, bin_middle[b]] - ramp_days[r, joined[d, r]], tenure_edges
-                        )
-                    mean = (
-                        exposure
-                        * created_base[d, r]
-                        * created_time[d, b]
-                        * created_rep[d, r, bin_quarter[b]]
-                        * created_tenure[p, ramp]
-                    )
-                    if driven:
-                        mean *= created_drive[d, r, b]
-                    bin_stream = bin_key[r, b]
-                    n = count(unit(bin_stream, draw), mean, dispersion[p])
+                    n = arrivals(
+                        d, r, draw, number, bin_key, at_work, bin_edges, joined, gone,
+                        segment_mix[p, shares_of], move_given, move_at, move_first, move_last, move_low,
+                        move_high, new[0], new[1], new_stream, new[2], new[3],
+                    )  # fmt: skip
                 for k in range(n):
                     if is_open:
                         i, owner = deal_order[deal_at[r] + k], seat[r]
@@ -292,24 +256,7 @@ def close_deals(
                             stream, start, s = begun_stream[i], begun_day[i], begun_segment[i]
                             owner = begun_owner[i]
                         else:
-                            stream = mix(bin_stream ^ mix(_U(k + 1)))
-                            target = worked + unit(stream, draw + _DAY) * exposure
-                            start = low
-                            for day in range(low + 1, high):
-                                start += at_work[r, day] < target
-                            if start < joined[d, r] or start >= gone[d, r]:
-                                continue  # thinned: nobody was there
-                            u = unit(stream, draw + _SEGMENT)
-                            s = 0
-                            for j in range(segments - 1):
-                                s += segment_mix[p, shares_of, j] < u
-                            if moving:
-                                u, covered = unit(mix(stream ^ MOVE), draw), False
-                                for w in range(move_at[r * segments + s], move_at[r * segments + s + 1]):
-                                    if move_first[w] <= start <= move_last[w]:
-                                        covered |= move_low[w] <= u < move_high[w]
-                                if covered != move_given[r]:
-                                    continue  # somebody else's territory
+                            stream, start, s = new_stream[k], new[0, k], new[1, k]
                         if keep_created:
                             created[d, owner, step_of_day[start]] += 1
                         if not closings:

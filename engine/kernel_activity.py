@@ -14,49 +14,12 @@ import math
 import numba
 import numpy as np
 
-from quotacast.engine.kernel import EXACT_COUNT, count
+from quotacast.engine.kernel_counts import counts
 from quotacast.engine.streams import PER_DRAW, mix, unit
 from quotacast.models.activities import LAG_WEEKS, LEAST_WORKED
 
 _U = np.uint64
 _DAY = _U(2)
-#: 1 / n for the numbers that are reached without dividing.
-_INVERSE = 1.0 / np.arange(1.0, 1025.0)
-
-
-@numba.njit(cache=True, nogil=True)
-def count_many(u, mean, phi):
-    """NegBinomial number by inversion of ``u``, as `kernel.count`, but fast where numbers are large."""
-    if mean <= 0.0:
-        return 0
-    spread = phi * math.log1p(mean / phi)
-    if spread > EXACT_COUNT:
-        return count(u, mean, phi)
-    ratio = mean / (phi + mean)
-    p = math.exp(-spread)
-    total, n, grown = p, 0, phi * ratio
-    while u > total:
-        if n + 4 > _INVERSE.shape[0]:
-            return count(u, mean, phi)
-        # four at a time: products of ratios do not wait for each other
-        a = grown * _INVERSE[n]
-        b = a * ((grown + ratio) * _INVERSE[n + 1])
-        c = (grown + 2.0 * ratio) * _INVERSE[n + 2]
-        d = c * ((grown + 3.0 * ratio) * _INVERSE[n + 3])
-        four = p * ((a + b) + b * (c + d))
-        if u <= total + four:
-            n += 1
-            n += u > total + p * a
-            n += u > total + p * (a + b)
-            n += u > total + p * (a + b + b * c)
-            return n
-        if four < 1e-18 and n > mean:
-            return n
-        p *= b * d
-        total += four
-        grown += 4.0 * ratio
-        n += 4
-    return n
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -71,6 +34,7 @@ def activities(
     created_time,  # (draws, bins)
     created_rep,  # (draws, reps, quarters)
     dispersion,  # (posterior,)
+    numbers,  # table of counts
     step_of_day,
     week_of_day,
     seat,
@@ -80,20 +44,27 @@ def activities(
     by_week,  # (draws, reps, weeks), empty where not wanted
 ):
     """Add the numbers of one kind of activity to ``by_step`` and ``by_week``."""
-    steps, weeks = by_step.shape[0] > 0, by_week.shape[0] > 0
-    for d in range(parameter.shape[0]):
+    steps, weeks, bins = by_step.shape[0] > 0, by_week.shape[0] > 0, bin_quarter.shape[0]
+    mean, lot, number = np.zeros(bins), np.zeros(bins), np.zeros(bins, dtype=np.int64)
+    for d in np.argsort(dispersion[parameter]):  # draws that need the same part of the table, together
         draw = _U(first_draw + d) * PER_DRAW
         phi = dispersion[parameter[d]]
         for r in range(at_work.shape[0]):
-            for b in range(bin_quarter.shape[0]):
+            for b in range(bins):
                 low, high = bin_edges[b], bin_edges[b + 1]
-                worked = at_work[r, low]
-                exposure = at_work[r, high] - worked
-                if exposure <= 0.0 or high <= joined[d, r] or low >= gone[d, r]:
+                mean[b] = 0.0
+                if high > joined[d, r] and low < gone[d, r]:
+                    mean[b] = (at_work[r, high] - at_work[r, low]) * created_base[d, r]
+                    mean[b] *= created_time[d, b] * created_rep[d, r, bin_quarter[b]]
+                lot[b] = unit(bin_key[r, b], draw)
+            counts(lot, mean, phi, numbers, number)
+            for b in range(bins):
+                n = number[b]
+                if n == 0:
                     continue
-                mean = exposure * created_base[d, r] * created_time[d, b] * created_rep[d, r, bin_quarter[b]]
-                stream = bin_key[r, b]
-                n = count_many(unit(stream, draw), mean, phi)
+                low, high = bin_edges[b], bin_edges[b + 1]
+                worked, stream = at_work[r, low], bin_key[r, b]
+                exposure = at_work[r, high] - worked
                 there = joined[d, r] <= low and gone[d, r] >= high
                 one_step = there and (not steps or step_of_day[low] == step_of_day[high - 1])
                 one_week = there and (not weeks or week_of_day[low] == week_of_day[high - 1])
@@ -143,26 +114,29 @@ def add_recent(
     """
     draws, reps, weeks = by_week.shape
     past = recent.shape[1]
-    worked = np.empty(lead + weeks)
+    worked, done = np.empty(lead + weeks), np.empty(lead + weeks)
+    x, usual = np.empty(weeks), np.empty(weeks)
     for d in range(draws):
         for r in range(reps):
             if joined[d, r] >= week_edges[weeks]:
                 continue
-            worked[:] = 0.0
-            worked[:past] = past_worked[r]
+            worked[:], done[:] = 0.0, 0.0
+            worked[:past], done[:past] = past_worked[r], recent[r]
             for w in range(weeks):
                 low, high = max(week_edges[w], joined[d, r]), min(week_edges[w + 1], gone[d, r])
                 if low < high:
                     worked[lead + w] += (at_work[r, high] - at_work[r, low]) / 7.0
+                done[lead + w] += share * by_week[d, r, w]
             for w in range(weeks):
-                done = time = 0.0
-                for at in range(lead + w - LAG_WEEKS, lead + w):
-                    time += worked[at]
-                    if at < past:
-                        done += recent[r, at]
-                    if at >= lead:
-                        done += share * by_week[d, r, at - lead]
-                if time >= LEAST_WORKED:
-                    x = math.log1p(done / time) - mean[d, r]
-                    for m in range(slopes.shape[0]):
-                        out[m, d, r, w] += slopes[m, d] * x
+                time = total = 0.0
+                for lag in range(LAG_WEEKS):
+                    time += worked[lead + w - LAG_WEEKS + lag]
+                    total += done[lead + w - LAG_WEEKS + lag]
+                known = time >= LEAST_WORKED
+                x[w], usual[w] = (time + total) / time if known else 1.0, mean[d, r] if known else 0.0
+            for w in range(weeks):  # logarithms by themselves: they do not wait for each other
+                x[w] = math.log(x[w]) - usual[w]
+            for m in range(slopes.shape[0]):
+                slope = slopes[m, d]
+                for w in range(weeks):
+                    out[m, d, r, w] += slope * x[w]

@@ -19,19 +19,18 @@ import numpy as np
 from quotacast.engine.kernel import (
     FINE,
     HEIR,
-    MOVE,
-    band_since,
     bin_keys,
-    count,
     day_guide,
+    draw_rates,
     rates,
 )
+from quotacast.engine.kernel_arrivals import AHEAD, arrivals, numbers_per_bin, room_for
 from quotacast.engine.kernel_spells import paths, rows_by_rep
 from quotacast.engine.streams import GOLDEN, PER_DRAW, mix, unit
 
 _U = np.uint64
 # Places of a lead's own stream; the opportunities that it begins have streams of their own.
-_WAIT, _CAUSE, _DAY, _SEGMENT, _YIELD = _U(0), _U(1), _U(2), _U(3), _U(4)
+_WAIT, _CAUSE, _YIELD = _U(0), _U(1), _U(4)  # 2 and 3 are those of arrivals
 _BEGUN = _U(0xD6E8FEB86659FD93)
 
 
@@ -75,6 +74,7 @@ def convert_leads(
     driven,
     created_drive,
     dispersion,
+    numbers,
     mix_row,
     segment_mix,
     base_win,
@@ -109,13 +109,15 @@ def convert_leads(
     owner : ndarray of int64, shape (begun,)
         Seat to which the opportunity belongs.
     """
-    reps, bins, segments = created_base.shape[1], bin_quarter.shape[0], segment_mix.shape[2]
+    reps, bins = created_base.shape[1], bin_quarter.shape[0]
     pieces, bands, leads_open = position.shape[0], age_win.shape[1], deal_rep.shape[0]
     days = step_of_day.shape[0]
     keep_created, keep_converted = leads_created.shape[0] > 0, leads_converted.shape[0] > 0
     keep_disqualified, keep_days = leads_disqualified.shape[0] > 0, lead_days.shape[0] > 0
-    moving = move_first.shape[0] > 0
+    draw_win, draw_loss = np.empty((bands, pieces)), np.empty((bands, pieces))
     rate_win, rate_loss = np.empty(bands * pieces), np.empty(bands * pieces)
+    mean, lot, number = np.zeros(bins), np.zeros(bins), np.zeros(bins, dtype=np.int64)
+    new, new_stream = room_for(256)
     begin, end, cell = spell[0], spell[1], spell[2]
     before, risk = span[0], span[1]
     at = np.zeros((parameter.shape[0], reps + 1), dtype=np.int64)
@@ -126,60 +128,36 @@ def convert_leads(
         p = parameter[d]
         draw = _U(first_draw + d) * PER_DRAW
         at[d, 0] = size
+        draw_rates(p, d, position, age_win, time_win, draw_win)
+        draw_rates(p, d, position, age_loss, time_loss, draw_loss)
         for r in range(reps):
             if joined[d, r] >= days and deal_at[r + 1] == deal_at[r]:
                 at[d, r + 1] = size
                 continue
-            rates(p, d, r, position, quarter, age_win, time_win, rep_win, rate_win)
-            rates(p, d, r, position, quarter, age_loss, time_loss, rep_loss, rate_loss)
-            for b in range(bins + 1):  # the last stands for the leads that are open
-                is_open = b == bins
-                n = deal_at[r + 1] - deal_at[r]
-                if not is_open:
-                    low, high = bin_edges[b], bin_edges[b + 1]
-                    worked = at_work[r, low]
-                    exposure = at_work[r, high] - worked
-                    if exposure <= 0.0 or high <= joined[d, r] or low >= gone[d, r]:
-                        continue
-                    ramp = tenure[r, b]
-                    if follows[r]:
-                        ramp = band_since(
-                            ramp_days[r, bin_middle[b]] - ramp_days[r, joined[d, r]], tenure_edges
-                        )
-                    mean = (
-                        exposure
-                        * created_base[d, r]
-                        * created_time[d, b]
-                        * created_rep[d, r, bin_quarter[b]]
-                        * created_tenure[p, ramp]
-                    )
-                    if driven:
-                        mean *= created_drive[d, r, b]
-                    bin_stream = bin_key[r, b]
-                    n = count(unit(bin_stream, draw), mean, dispersion[p])
+            rates(d, r, quarter, rep_win, draw_win, rate_win)
+            rates(d, r, quarter, rep_loss, draw_loss, rate_loss)
+            expected = numbers_per_bin(
+                d, r, p, draw, bin_key, at_work, bin_edges, bin_quarter, bin_middle, tenure, tenure_edges,
+                follows, ramp_days, joined, gone, created_base, created_time, created_rep, created_tenure,
+                driven, created_drive, dispersion, numbers, mean, lot, number,
+            )  # fmt: skip
+            if expected + AHEAD > new_stream.shape[0]:
+                new, new_stream = room_for(2 * expected)
+            for is_open in (False, True):
+                if is_open:
+                    n = deal_at[r + 1] - deal_at[r]
+                else:
+                    n = arrivals(
+                        d, r, draw, number, bin_key, at_work, bin_edges, joined, gone,
+                        segment_mix[p, mix_row[r]], move_given, move_at, move_first, move_last, move_low,
+                        move_high, new[0], new[1], new_stream, new[2], new[3],
+                    )  # fmt: skip
                 for k in range(n):
                     if is_open:
                         i = deal_order[deal_at[r] + k]
                         stream, start, s, row = deal_key[i], deal_start[i], deal_segment[i], i
                     else:
-                        stream = mix(bin_stream ^ mix(_U(k + 1)))
-                        target = worked + unit(stream, draw + _DAY) * exposure
-                        start = low
-                        for day in range(low + 1, high):
-                            start += at_work[r, day] < target
-                        if start < joined[d, r] or start >= gone[d, r]:
-                            continue  # thinned: nobody was there
-                        u = unit(stream, draw + _SEGMENT)
-                        s = 0
-                        for j in range(segments - 1):
-                            s += segment_mix[p, mix_row[r], j] < u
-                        if moving:
-                            u, covered = unit(mix(stream ^ MOVE), draw), False
-                            for w in range(move_at[r * segments + s], move_at[r * segments + s + 1]):
-                                if move_first[w] <= start <= move_last[w]:
-                                    covered |= move_low[w] <= u < move_high[w]
-                            if covered != move_given[r]:
-                                continue  # somebody else's territory
+                        stream, start, s = new_stream[k], new[0, k], new[1, k]
                         if keep_created:
                             leads_created[d, seat[r], step_of_day[start]] += 1
                         row = leads_open + start

@@ -51,12 +51,12 @@ def paths(rep, start, cumulative, weights, edges, piece_of_day, age_edges, cycle
     -------
     place : ndarray of int64, shape (deals + 1,)
         Where the spells of each deal begin.
-    spell : ndarray of int64, shape (4, spells)
+    spell : ndarray of int32, shape (4, spells)
     span : ndarray, shape (2, spells)
     """
     age_days = age_edges.astype(np.int64)
     most = start.shape[0] * (edges.shape[0] + age_days.shape[0])
-    spell, span = np.empty((4, most), dtype=np.int64), np.empty((2, most))
+    spell, span = np.empty((4, most), dtype=np.int32), np.empty((2, most))
     place = np.zeros(start.shape[0] + 1, dtype=np.int64)
     for i in range(start.shape[0]):
         place[i + 1] = _path(

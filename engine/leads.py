@@ -14,6 +14,7 @@ from quotacast.engine.activity import Recent
 from quotacast.engine.drivers import Drivers
 from quotacast.engine.effects import Bins, Effects, Ints, age_table, levels
 from quotacast.engine.factors import at_work, factor, summed
+from quotacast.engine.kernel_counts import dispersions
 from quotacast.engine.streams import keys
 from quotacast.engine.territory import Territory
 from quotacast.models.conversion import HazardData
@@ -88,7 +89,7 @@ class Leads:
         created = posteriors["leads"]
         tables: dict[str, Any] = {
             "created_tenure": np.exp(created.effects["tenure"]),
-            "dispersion": 1.0 / (created.hyper["overdispersion"] ** 2 + 1e-9),
+            **dispersions(created.hyper["overdispersion"]),
             "segment_mix": self._mix(),
             "age_edges": np.asarray(self.hazards.age_edges, dtype=np.float64),
         }

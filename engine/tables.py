@@ -19,6 +19,7 @@ from quotacast.engine.departures import Departures, Ints, crew, with_backfills
 from quotacast.engine.drivers import Drivers
 from quotacast.engine.effects import Effects, age_table, levels
 from quotacast.engine.factors import at_work, cuts, factor, ramp_days, summed
+from quotacast.engine.kernel_counts import dispersions
 from quotacast.engine.leads import Leads
 from quotacast.engine.stage_tables import StageTables
 from quotacast.engine.steps import Steps
@@ -149,7 +150,7 @@ class Tables:
         created, value = funnel.posteriors["created"], funnel.posteriors["value"]
         tables: dict[str, Any] = {
             "created_tenure": np.exp(created.effects["tenure"]),
-            "dispersion": 1.0 / (created.hyper["overdispersion"] ** 2 + 1e-9),
+            **dispersions(created.hyper["overdispersion"]),
             "segment_mix": funnel.mix,
             "age_edges": np.asarray(prepared.hazards.age_edges, dtype=np.float64),
             "value_segment": value.effects["level"] + levels(value.effects, "segment", segments),
