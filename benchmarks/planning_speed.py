@@ -9,7 +9,9 @@ Wall time depends on who else uses the machine, so processor seconds stand besid
 * ``memory``: 1,000 reps, 12 months, bookings and their parts; peak memory of a process of its own.
 * ``sets``: 1,000 sets of quotas on the year's bookings of every rep, team and the company (20 reps), against
   testing each target on all futures by NumPy.
-* ``scenario``: four more hires on the fitted example, everything else known: simulation and odds of bookings.
+* ``scenario``: one more scenario on the fitted example, the plan itself simulated already: simulation and odds of
+  bookings with four more hires, of whom alone there is something new to simulate, and with other odds of
+  winning, which are new to everybody.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from quotacast.engine.book import open_book
 from quotacast.engine.drivers import Change, Drivers, Hire
 from quotacast.engine.metrics import measures_of, metric, series
 from quotacast.engine.quota import Quota, Scope
+from quotacast.engine.reuse import Reuse
 from quotacast.engine.simulate import measures_of as simulated_measures
 from quotacast.engine.simulate import run_columns, simulate
 from quotacast.engine.steps import Steps
@@ -169,12 +172,15 @@ def scenario(draws: int) -> None:
         year = Calendar().parse(str(history.as_of_date.year + 1))
         steps = Steps.covering([year])
 
+        reuse = Reuse()
+
         def odds(
             drivers: Drivers,
             history: Any = history,
             funnel: Any = funnel,
             year: Any = year,
             steps: Any = steps,
+            reuse: Any = reuse,
         ) -> float:
             paths = simulate(
                 funnel,
@@ -185,15 +191,17 @@ def scenario(draws: int) -> None:
                 draws=draws,
                 seed=1,
                 measures=measures_of(["bookings"]),
+                reuse=reuse,
             )
             quota = Quota(Scope("company"), "bookings", year.label, 1.1e7)
             return float(attainability(paths, [quota], Calendar(), {}).rows["p_attain"].iloc[0])
 
         base = odds(Drivers())
-        more = hires(history, funnel, 4)
-        then, said = measured(lambda more=more, odds=odds: odds(more))
         name = "whole chain" if chain else "opportunities alone"
-        print(f"a new scenario, {name}, {draws:,} futures: {said}; odds {base:.3f} -> {then:.3f}")
+        wins = Drivers(changes=(Change("close_rate", "company", times=1.05),))
+        for what, drivers in (("four hires", hires(history, funnel, 4)), ("win odds", wins)):
+            then, said = measured(lambda drivers=drivers, odds=odds: odds(drivers))
+            print(f"{what}, {name}, {draws:,} futures: {said}; odds {base:.3f} -> {then:.3f}")
 
 
 def main() -> None:

@@ -77,6 +77,7 @@ class Activity:
         self.step_of_day = steps.of_days(effects.grid.days)
         week = bin_index(effects.grid.days, "week")
         self.week_of_day = week - week[0]
+        self.asked = np.ones(len(effects.crew.reps), dtype=bool)
         self.weeks = int(self.week_of_day[-1]) + 1
         self.models = tuple(
             m for m in DRIVEN if self.chain.drivers and m in effects.funnel.posteriors
@@ -130,13 +131,19 @@ class Activity:
         posterior = self.effects.funnel.posteriors[counts.declaration.name]
         rates |= dispersions(posterior.hyper["overdispersion"])
         rates |= {"first_draw": first, "parameter": row, "joined": stays["joined"], "gone": stays["gone"]}
-        done = self._worked(kind, self.drivers.changes)
-        driving = self._worked(kind, self.drivers.driving())
+        done, driving = self.rates(kind)
         if by_week is not _NONE and not np.array_equal(done, driving):
             self._count(kind, driving, rates, _NONE, by_week)
             by_week = _NONE
         self._count(kind, done, rates, by_step, by_week)
         return np.asarray(rates["created_base"])
+
+    def rates(self, kind: str) -> tuple[Floats, Floats]:
+        """Cumulative weighted days at work, changed rates of a kind included: what is done, what drives.
+
+        Both of shape (reps, days + 1); they differ where a change is not to drive creation.
+        """
+        return self._worked(kind, self.drivers.changes), self._worked(kind, self.drivers.driving())
 
     def _count(self, kind: str, at_work: Any, rates: dict[str, Any], by_step: Any, by_week: Any) -> None:
         from quotacast.engine.kernel import bin_keys
@@ -145,6 +152,7 @@ class Activity:
         activities(
             at_work=at_work,
             bin_key=bin_keys(self.effects.rep_keys(f"activity {kind}"), self.bins.label),
+            asked=self.asked,
             bin_edges=self.bins.edges,
             bin_quarter=self.bins.quarter,
             step_of_day=self.step_of_day,
@@ -209,6 +217,7 @@ class Activity:
         k = self.chain.drivers.index(kind)
         usual = np.ascontiguousarray(self._usual(kind, base))
         add_recent(
+            self.asked,
             weeks,
             float(self.chain.unlinked_share[k]),
             lead,

@@ -160,6 +160,38 @@ def join(parts: list[Part], reps: int, steps: int, components: int) -> Columns:
     )
 
 
+def spliced(before: Columns, now: Columns, same: NDArray[np.bool_]) -> Columns:
+    """Columns whose reps are those of ``before`` where they are the ``same``, and of ``now`` elsewhere.
+
+    Parameters
+    ----------
+    before, now : Columns
+        Of the same draws, block, steps and components, none of them chosen from others.
+    same : ndarray of bool, shape (reps of now,)
+        Reps that ``before`` has at the same place.
+    """
+    draws, reps, steps, components = now.stored
+    cells = steps * components
+    if before.stored[0] != draws or before.block != now.block or before.stored[2:] != now.stored[2:]:
+        raise ValueError(f"{before.stored} in blocks of {before.block} against {now.stored} in {now.block}")
+    sizes = np.zeros((now.at.shape[0], reps * cells), dtype=np.int64)
+    pieces: list[tuple[Columns, int, int]] = []
+    source = [before if same[r] else now for r in range(reps)]
+    for r, of in enumerate(source):
+        low, high = r * cells, (r + 1) * cells
+        sizes[:, low:high] = np.diff(of.at[:, low : high + 1], axis=1)
+    for b in range(now.at.shape[0]):
+        for r, of in enumerate(source):
+            first = of.begin[b] + of.at[b, r * cells]
+            pieces.append((of, int(first), int(of.begin[b] + of.at[b, (r + 1) * cells])))
+    at = np.zeros((sizes.shape[0], sizes.shape[1] + 1), dtype=np.int32)
+    np.cumsum(sizes, axis=1, out=at[:, 1:])
+    begin = np.concatenate([[0], np.cumsum(at[:, -1].astype(np.int64))[:-1]])
+    draw = np.concatenate([of.draw[low:high] for of, low, high in pieces])
+    value = np.concatenate([of.value[low:high] for of, low, high in pieces])
+    return Columns(now.stored, now.block, begin, at, draw, value)
+
+
 def columns_of(dense: NDArray[Any], block: int = BLOCK) -> Columns:
     """Columns of a plain array, shape (draws, reps, steps[, components])."""
     shape = dense.shape if dense.ndim == 4 else (*dense.shape, 1)

@@ -100,6 +100,7 @@ def close_deals(
     tenure,  # (reps, bins)
     tenure_edges,
     # people: rows are those who hold a seat one after another
+    asked,  # (reps,) whether anybody asks for them
     seat,  # (reps,) under which results are counted
     follows,  # (reps,) who began within the horizon on a seat that somebody left
     ramp_days,  # (reps, days + 1) days of ramp gone through until each day
@@ -214,7 +215,7 @@ def close_deals(
         draw_rates(p, d, position, age_loss, time_loss, draw_loss)
         for r in range(reps):
             nobody = deal_at[r + 1] == deal_at[r] and begun_at[d, r + 1] == begun_at[d, r]
-            if joined[d, r] >= days and nobody:
+            if not asked[r] or (joined[d, r] >= days and nobody):
                 continue
             rates(d, r, quarter, rep_win, draw_win, rate_win)
             rates(d, r, quarter, rep_loss, draw_loss, rate_loss)

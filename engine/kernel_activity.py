@@ -26,6 +26,7 @@ _DAY = _U(2)
 def activities(
     first_draw,
     parameter,
+    asked,  # (reps,)
     bin_key,  # (reps, bins)
     at_work,  # (reps, days + 1)
     bin_edges,
@@ -50,6 +51,8 @@ def activities(
         draw = _U(first_draw + d) * PER_DRAW
         phi = dispersion[parameter[d]]
         for r in range(at_work.shape[0]):
+            if not asked[r]:
+                continue
             for b in range(bins):
                 low, high = bin_edges[b], bin_edges[b + 1]
                 mean[b] = 0.0
@@ -89,12 +92,14 @@ def activities(
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def add_recent(
-    by_week, share, lead, recent, past_worked, at_work, week_edges, joined, gone, mean, slopes, out
+    asked, by_week, share, lead, recent, past_worked, at_work, week_edges, joined, gone, mean, slopes, out
 ):
     """Add slope x recent activity to the log of the factor on creation.
 
     Parameters
     ----------
+    asked : ndarray of bool, shape (reps,)
+        Whose factors are wanted.
     by_week : ndarray, shape (draws, reps, weeks)
         Simulated activities of one kind.
     share : float
@@ -118,7 +123,7 @@ def add_recent(
     x, usual = np.empty(weeks), np.empty(weeks)
     for d in range(draws):
         for r in range(reps):
-            if joined[d, r] >= week_edges[weeks]:
+            if not asked[r] or joined[d, r] >= week_edges[weeks]:
                 continue
             worked[:], done[:] = 0.0, 0.0
             worked[:past], done[:past] = past_worked[r], recent[r]

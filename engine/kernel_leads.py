@@ -55,6 +55,7 @@ def convert_leads(
     bin_middle,
     tenure,
     tenure_edges,
+    asked,
     seat,
     follows,
     ramp_days,
@@ -131,7 +132,7 @@ def convert_leads(
         draw_rates(p, d, position, age_win, time_win, draw_win)
         draw_rates(p, d, position, age_loss, time_loss, draw_loss)
         for r in range(reps):
-            if joined[d, r] >= days and deal_at[r + 1] == deal_at[r]:
+            if not asked[r] or (joined[d, r] >= days and deal_at[r + 1] == deal_at[r]):
                 at[d, r + 1] = size
                 continue
             rates(d, r, quarter, rep_win, draw_win, rate_win)

@@ -26,7 +26,7 @@ from quotacast.models.terms import Floats
 CAUSES = (("converted", "win"), ("disqualified", "loss"))
 _TIME = ("cumulative", "weights", "edges", "piece_of_day", "position", "quarter", "step_of_day")
 _BINS = ("bin_edges", "bin_label", "bin_quarter", "bin_middle")
-_PEOPLE = ("tenure", "tenure_edges", "ramp_days", "seat", "follows", "mix_row")
+_PEOPLE = ("asked", "tenure", "tenure_edges", "ramp_days", "seat", "follows", "mix_row")
 
 
 class Leads:

@@ -19,6 +19,7 @@ from quotacast.engine.columns import BLOCK as COLUMNS_BLOCK
 from quotacast.engine.columns import Columns, Part, join, take
 from quotacast.engine.drivers import ACTIVITY, Drivers
 from quotacast.engine.paths import MEASURES, Paths, Steps, components
+from quotacast.engine.reuse import Reuse
 from quotacast.engine.selling import Costs, past_costs, payroll
 from quotacast.engine.tables import Tables
 from quotacast.models.funnel import Funnel
@@ -46,6 +47,7 @@ def simulate(
     costs: Costs | None = None,
     measures: Collection[str] | None = None,
     told: Callable[[float], None] | None = None,
+    reuse: Reuse | None = None,
 ) -> Paths:
     """Simulate every activity, lead and deal from the as-of date to the horizon.
 
@@ -67,6 +69,8 @@ def simulate(
         and it changes no number.
     told : callable, optional
         Called with the share that is done.
+    reuse : Reuse, optional
+        Simulations of this funnel and history, from which what is the same is taken. It changes no number.
     """
     prepared = funnel.prepared
     book = open_book(history, prepared.people, prepared.segment, prepared.quotes, prepared.stages)
@@ -74,7 +78,7 @@ def simulate(
     margins = read_margins(history, prepared.segment)
     tables = Tables(funnel, book, drivers, horizon, steps, seed, margins)
     wanted = [m for m in measures_of(tables) if measures is None or m in measures]
-    columns = run_columns(tables, draws, wanted or ["created"], told)
+    columns = _columns(tables, draws, wanted or ["created"], told, reuse)
     return Paths(
         as_of=history.as_of_date,
         steps=steps,
@@ -91,6 +95,26 @@ def simulate(
     )
 
 
+def _columns(
+    tables: Tables,
+    draws: int,
+    measures: Collection[str],
+    told: Callable[[float], None] | None,
+    reuse: Reuse | None,
+) -> dict[str, Columns]:
+    """Simulate what was not simulated before."""
+    before = None if reuse is None else reuse.find(tables, draws, measures)
+    if before is not None and before.everything(len(tables.crew.reps)):
+        return before.columns
+    if before is not None:
+        tables.only(~before.same)
+        return before.filled(run_columns(tables, draws, measures, told, before.block))
+    columns = run_columns(tables, draws, measures, told)
+    if reuse is not None:
+        reuse.keep(tables, draws, columns)
+    return columns
+
+
 def measures_of(tables: Tables) -> tuple[str, ...]:
     """What the tables let be simulated."""
     without: set[str] = set() if tables.leads.there else set(LEAD_MEASURES)
@@ -100,21 +124,26 @@ def measures_of(tables: Tables) -> tuple[str, ...]:
 
 
 def run_columns(
-    tables: Tables, draws: int, measures: Collection[str], told: Callable[[float], None] | None = None
+    tables: Tables,
+    draws: int,
+    measures: Collection[str],
+    told: Callable[[float], None] | None = None,
+    block_size: int | None = None,
 ) -> dict[str, Columns]:
     """Simulate draws and keep some measures, in memory that grows with what happens, not with the steps."""
     reps, steps = tables.crew.seats, len(tables.steps)
-    size = int(np.clip(PLAIN_CELLS // (reps * steps), 1, COLUMNS_BLOCK))
+    size = block_size or int(np.clip(PLAIN_CELLS // (reps * steps), 1, COLUMNS_BLOCK))
     shared, done = _shared(tables, measures), 0
     plain: SimpleQueue[dict[str, Any]] = SimpleQueue()
 
     def block(first: int) -> dict[str, Part]:
         mine = plain.get()
-        now = {name: array[: draws - first] for name, array in mine.items()}
-        _run(tables, shared, first, now)
-        found = {name: take(now[name]) for name in measures}
-        plain.put(mine)
-        return found
+        try:
+            now = {name: array[: draws - first] for name, array in mine.items()}
+            _run(tables, shared, first, now)
+            return {name: take(now[name]) for name in measures}
+        finally:  # or other threads wait for ever
+            plain.put(mine)
 
     kept: dict[str, list[Part]] = {name: [] for name in measures}
     with ThreadPoolExecutor(numba.get_num_threads()) as pool:

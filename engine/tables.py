@@ -12,6 +12,7 @@ from datetime import date
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quotacast.engine.activity import Activity
 from quotacast.engine.book import Book
@@ -88,6 +89,11 @@ class Tables:
         self.fixed = self._fixed()
         self.leads = Leads(self.effects, drivers, self.bins, self.fixed, self.territory, seed)
 
+    def only(self, rows: NDArray[np.bool_]) -> None:
+        """Simulate nobody but these people; for others nothing happens. No territory may move."""
+        self.fixed["asked"][:] = rows
+        self.activity.asked[:] = rows
+
     # -- what is the same for all draws ---------------------------------------------------------
 
     def _fixed(self) -> dict[str, Any]:
@@ -128,6 +134,7 @@ class Tables:
             "tenure": self._tenure(middle, ramp)[works],
             "tenure_edges": np.asarray(TENURE_EDGES, dtype=np.int64),
             "ramp_days": ramp[works],
+            "asked": np.ones(works.size, dtype=bool),
             "seat": people.seat[works],
             "follows": (people.seat != np.arange(people.seat.size))[works],
             "keep_odds": float(self.drivers.people.keep_odds),

@@ -21,6 +21,7 @@ from quotacast.engine.drivers import Drivers
 from quotacast.engine.metrics import measures_of
 from quotacast.engine.paths import Paths, Steps
 from quotacast.engine.quota import Quota, Scope
+from quotacast.engine.reuse import Reuse
 from quotacast.engine.selling import Costs
 from quotacast.engine.simulate import simulate
 from quotacast.errors import PlanError
@@ -92,7 +93,7 @@ class Run:
     def without_effect(self) -> Run:
         """The same run in which activity does not cause new business unless the plan says so."""
         other = replace(self, activity_drives=False)
-        kept = ("history", "_prepared", "funnel", "able", "fit_key", "record", "leaning")
+        kept = ("history", "_prepared", "funnel", "able", "fit_key", "record", "leaning", "simulated")
         vars(other).update({name: vars(self)[name] for name in kept if name in vars(self)})
         return other
 
@@ -389,8 +390,14 @@ class Run:
             costs=self.costs,
             measures=None if metrics is None else measures_of(metrics),
             told=lambda share: self.told("simulating", share),
+            reuse=self.simulated,
         )
         return replace(found, able=self.able)
+
+    @cached_property
+    def simulated(self) -> Reuse:
+        """What was simulated with this funnel, the same for every scenario."""
+        return Reuse()
 
     def periods(self, kind: str | None) -> tuple[Period, ...]:
         """Periods of a kind from the one that holds the first simulated day to the horizon."""

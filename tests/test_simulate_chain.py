@@ -14,11 +14,15 @@ from unittest import mock
 import numpy as np
 import pytest
 
+from quotacast.engine import simulate as simulation
 from quotacast.engine.book import open_book
-from quotacast.engine.drivers import Change, Drivers, Hire, Leave
+from quotacast.engine.columns import columns_of, spliced
+from quotacast.engine.drivers import Absence, Change, Drivers, Hire, Leave
 from quotacast.engine.expected import expected_measures
 from quotacast.engine.leads import Leads
-from quotacast.engine.simulate import LEAD_MEASURES, measures_of, run_blocks, run_columns
+from quotacast.engine.paths import Paths
+from quotacast.engine.reuse import Reuse
+from quotacast.engine.simulate import LEAD_MEASURES, measures_of, run_blocks, run_columns, simulate
 from quotacast.engine.steps import Steps
 from quotacast.engine.tables import Tables
 from quotacast.engine.worlds import WorldSpec, draw_truth, make_world, write_world
@@ -302,3 +306,111 @@ def test_leads_of_a_leaver_stop() -> None:
         assert drawn[name][:, 0, at:].sum() == 0
         assert drawn[name][:, 0, :at].sum() > 0
     assert set(measures_of(given)) == set(drawn)
+
+
+# -- simulating only what differs changes no number -----------------------------------------------
+
+DRAWS = 530  # two whole blocks and a part of one
+
+
+def futures(drivers: Drivers, reuse: Reuse | None, **more: Any) -> Paths:
+    """Futures of four reps."""
+    given = {"draws": DRAWS, "seed": 4} | more
+    return simulate(funnel(), history(), drivers, months(), HORIZON, reuse=reuse, **given)
+
+
+def rep(row: int) -> str:
+    """A rep of the history."""
+    return sorted(history().reps["rep_id"])[row]
+
+
+HIRES = (Hire("new", "a", date(2025, 12, 3)), Hire("newer", "b", date(2026, 1, 7)))
+
+
+def hired() -> Drivers:
+    return Drivers(hires=HIRES)
+
+
+def away() -> Drivers:
+    return Drivers(absences=(Absence(rep(1), date(2025, 12, 1), date(2026, 1, 9), 0.7),))
+
+
+def calls_of_one() -> Drivers:
+    return Drivers(changes=(Change("activity:call", f"rep:{rep(2)}", times=1.6),))
+
+
+def ramp_of_one() -> Drivers:
+    return Drivers(changes=(Change("ramp", f"rep:{rep(0)}", times=0.5),))
+
+
+def wins_of_a_team() -> Drivers:
+    return Drivers(changes=(Change("close_rate", "team:b", times=1.2),), hires=HIRES)
+
+
+def leads_of_one() -> Drivers:
+    return Drivers(changes=(Change("opportunities_created", f"rep:{rep(3)}", times=0.8),))
+
+
+def wins_of_all() -> Drivers:
+    return Drivers(changes=(Change("close_rate", "company", times=1.1),))
+
+
+def dated() -> Drivers:
+    return Drivers(changes=(Change("close_rate", f"rep:{rep(0)}", first=date(2026, 1, 5), times=1.3),))
+
+
+def leaving() -> Drivers:
+    return Drivers(leaves=(Leave(rep(2), date(2026, 1, 1)),))
+
+
+@pytest.mark.parametrize(
+    ("drivers", "same"),
+    [
+        (Drivers, None), (hired, 4), (away, 3), (calls_of_one, 3), (ramp_of_one, 3), (wins_of_a_team, 2),
+        (leads_of_one, 3), (wins_of_all, 0), (dated, 0), (leaving, 0),
+    ],
+)  # fmt: skip
+def test_what_is_the_same_is_taken(drivers: Callable[[], Drivers], same: int | None) -> None:
+    wanted, reuse = futures(drivers(), None), Reuse()
+    futures(Drivers(), reuse)
+    run = mock.Mock(wraps=simulation.run_columns)
+    only = mock.Mock(wraps=simulation.Tables.only)
+    with (
+        mock.patch.object(simulation, "run_columns", run),
+        mock.patch.object(simulation.Tables, "only", lambda self, rows: only(self, rows)),
+    ):
+        found = futures(drivers(), reuse)
+    assert run.call_count == (0 if same is None else 1)
+    if same:
+        rows = only.call_args.args[1]
+        assert (~rows).sum() == same
+    else:
+        assert only.call_count == 0
+    for name, measure in wanted.columns.items():
+        np.testing.assert_array_equal(found.columns[name].dense(), measure.dense(), err_msg=name)
+    assert found.reps == wanted.reps
+
+
+def test_other_draws_seeds_steps_or_measures_share_nothing() -> None:
+    reuse = Reuse()
+    futures(Drivers(), reuse)
+    for more in ({"draws": 77}, {"seed": 5}, {"measures": ["won"]}):
+        wanted, found = futures(hired(), None, **more), futures(hired(), reuse, **more)
+        for name, measure in wanted.columns.items():
+            np.testing.assert_array_equal(found.columns[name].dense(), measure.dense())
+
+
+def test_columns_are_put_together_rep_by_rep() -> None:
+    rng = np.random.default_rng(2)
+    before, now = rng.poisson(0.6, (9, 3, 4, 2)), rng.poisson(1.3, (9, 5, 4, 2)) * 300
+    same = np.array([True, False, True, False, False])
+    found = spliced(columns_of(before, 4), columns_of(now, 4), same)
+    wanted = now.copy()
+    wanted[:, [0, 2]] = before[:, [0, 2]]
+    np.testing.assert_array_equal(found.dense(), wanted)
+
+
+def test_columns_of_other_draws_are_refused() -> None:
+    one, other = columns_of(np.ones((9, 2, 3)), 4), columns_of(np.ones((8, 2, 3)), 4)
+    with pytest.raises(ValueError, match="against"):
+        spliced(one, other, np.array([True, False]))

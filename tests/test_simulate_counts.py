@@ -1,4 +1,4 @@
-"""Numbers of what comes new are the NegBinomial quantiles of their uniform numbers: added up, and from tables."""
+"""Numbers of what comes new: NegBinomial quantiles of uniform numbers, added up and from tables."""
 
 from __future__ import annotations
 
