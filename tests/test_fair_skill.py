@@ -69,7 +69,7 @@ def test_an_origin_of_a_company_is_scored_for_every_model(fair: ModuleType) -> N
     spec, history = fair.company(2)
     assert fair.company(2)[0] == spec
     assert spec.n_reps == 8
-    found = fair.at_origin(history, date(2025, 8, 31), 5)
+    found = fair.at_origin(history, date(2025, 8, 31))
     assert set(found) == {(h, m) for h in fair.OVERLAP for m in fair.METRICS}
     for row in found.values():
         assert set(row) == {"structural", *fair.BASELINES}
