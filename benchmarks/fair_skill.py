@@ -1,0 +1,277 @@
+"""What skill the right model shows, and how much of the best of six baselines is luck.
+
+A record says how skilful a forecast is against the best of six baselines, chosen on the very origins that are
+judged. Two numbers are needed to read that, for months and quarters:
+
+* **The right model's skill.** Companies are drawn from the models' own assumptions (as in
+  :mod:`calibration_worlds`, with eight reps) and backtested over their last 18 month ends. The CRPS is
+  proper, so on average over such companies nothing made from the same data beats the posterior predictive
+  distribution (Gneiting & Raftery 2007), but for what the fast fit loses, and for levels that are drawn
+  more narrowly than a model may know. What it shows here is a ceiling, not a shortfall.
+* **The luck of the best.** Scores of the baselines are scaled to equal means and resampled in blocks of
+  origins: by how much the best of equals then beats their average. The skill against the baseline that was
+  best on the *other* origins, those whose target periods do not overlap, is free of it.
+
+Run from the project's root, the records of stored backtests beside the companies if wanted::
+
+    python benchmarks/fair_skill.py --worlds 12 --record Salesforce=data --record example=demo
+
+``--resume`` keeps stored companies; results lie in ``benchmarks/results/fair_skill.{json,md}``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":  # tests import this file, and their threads are counted already
+    for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(_name, "1")
+
+import calibration_worlds as worlds
+import numpy as np
+import pandas as pd
+from calibration_store import RESULTS, load, save, write
+
+from quotacast.engine.backtest import scores
+from quotacast.engine.backtest.baselines import BASELINES, all_baselines, baseline_rngs
+from quotacast.engine.backtest.bootstrap import block_indices
+from quotacast.engine.backtest.origin_forecast import target_draws
+from quotacast.engine.backtest.origins import origins, outcomes, spans, targets
+from quotacast.engine.backtest.targets import METRICS as SCORED
+from quotacast.engine.drivers import Drivers
+from quotacast.engine.metrics import measures_of
+from quotacast.engine.paths import Steps
+from quotacast.engine.quota import Scope
+from quotacast.engine.simulate import simulate
+from quotacast.engine.worlds import WorldSpec
+from quotacast.engine.worlds_draw import draw_truth
+from quotacast.errors import FitError
+from quotacast.models.funnel import fit, prepare
+from quotacast.models.history.history import History
+from quotacast.models.periods import Calendar
+from quotacast.models.timegrid import day_number
+
+NAME = "fair_skill"
+#: Horizons with the number of monthly origins whose periods overlap.
+OVERLAP: Mapping[str, int] = {"m1": 1, "m2": 1, "m3": 1, "q1": 3}
+METRICS = ("bookings", "deals_won")
+RIGHT = "structural"
+TEAMS = (("north", 4), ("south", 4))
+REPS, ORIGINS = 8, 18
+FIT_DRAWS, DRAWS = 1000, 2000
+REPLICATES, SEED = 4000, 1
+
+Floats = np.ndarray
+
+
+def company(number: int) -> tuple[WorldSpec, History]:
+    """The first company of a number whose records are of a workable size, and its history."""
+    size, attempt = REPS / 5, 0
+    while True:
+        rng = np.random.default_rng([9000 + number, attempt])
+        truth = draw_truth(rng, REPS, len(TEAMS))
+        seed = int(rng.integers(2**31))
+        spec = WorldSpec(
+            REPS, TEAMS, worlds.FIRST, worlds.LAST, seed, truth, horizon_days=1, activity_effects=False
+        )
+        found = worlds.records(spec, worlds.DISTURBANCES[worlds.NONE])
+        created = int((found.deals.created <= found.clock.last).sum())
+        wins = int(((found.deals.closed <= found.clock.last) & (found.deals.cause == 1)).sum())
+        if worlds.DEALS[0] <= created / size <= worlds.DEALS[1] and wins / size >= worlds.WINS:
+            return spec, worlds.history(spec, found, found.clock.last, worlds.LAST, False)
+        attempt += 1
+
+
+def one(number: int, count: int = ORIGINS) -> dict[str, Any]:
+    """Backtest a company.
+
+    Returns
+    -------
+    dict
+        By "horizon metric" and model: the CRPS of every origin, None where a model does not speak.
+    """
+    _, history = company(number)
+    out: dict[str, Any] = {}
+    for origin in origins(history, count):
+        for (horizon, metric), row in at_origin(history, origin).items():
+            place = out.setdefault(f"{horizon} {metric}", {})
+            for model, crps in row.items():
+                place.setdefault(model, []).append(crps)
+    return out
+
+
+def at_origin(history: History, origin: date) -> dict[tuple[str, str], dict[str, float | None]]:
+    """CRPS of the company's totals, by horizon and metric and by model; made as the backtest makes them."""
+    calendar = Calendar()
+    snapshot = history.as_of(origin, strict=True)
+    periods = spans(origin, calendar, history.as_of_date)
+    wanted = targets([Scope("company")], periods)
+    plain = [t for _, t in wanted]
+    actual = outcomes(history, snapshot, plain)
+    funnel = fit(prepare(snapshot, calendar), draws=FIT_DRAWS, seed=SEED, threads=1)
+    steps = Steps.covering(tuple(periods.values()), cuts=(int(day_number(origin)) + 1,))
+    end = max(p.last for p in periods.values())
+    measures = measures_of(SCORED)
+    paths = simulate(funnel, snapshot, Drivers(), steps, end, draws=DRAWS, seed=SEED, measures=measures)
+    draws = {RIGHT: np.stack([target_draws(paths, t) for t in plain])}
+    draws |= all_baselines(snapshot, calendar, plain, draws=DRAWS, rngs=baseline_rngs(SEED, origin))
+    crps = {name: scores.crps(x, actual) for name, x in draws.items()}
+    return {
+        (h, t.metric): {name: _short(c[k]) for name, c in crps.items()}
+        for k, (h, t) in enumerate(wanted)
+        if h in OVERLAP and t.metric in METRICS and t.component == "total"
+    }
+
+
+def _short(value: float) -> float | None:
+    return float(f"{value:.5g}") if np.isfinite(value) else None
+
+
+def luck(rivals: Floats, blocks: int) -> float:
+    """By how much the best of equally good forecasters beats their average, by chance.
+
+    Parameters
+    ----------
+    rivals : ndarray, shape (origins, rivals)
+        Scores, less is better; they are scaled to equal means, their dependence is kept.
+    blocks : int
+        Neighbouring origins that are resampled together.
+
+    Returns
+    -------
+    float
+        Expected 1 - best mean score / average mean score.
+    """
+    equal = rivals / rivals.mean(axis=0)
+    means = equal[block_indices(len(equal), blocks, REPLICATES, SEED)].mean(axis=1)
+    return float((1.0 - means.min(axis=1) / means.mean(axis=1)).mean())
+
+
+def elsewhere(rivals: Floats, blocks: int) -> Floats:
+    """Scores of the rival that was best on the origins that do not overlap, shape (origins,)."""
+    at = np.arange(len(rivals))
+    others = np.abs(at[:, None] - at) >= blocks
+    best = (others @ rivals / np.maximum(others.sum(axis=1), 1)[:, None]).argmin(axis=1)
+    return np.asarray(rivals[at, best])
+
+
+def reading(table: Mapping[str, list[float | None]], ours: str, horizon: str) -> dict[str, float]:
+    """How a model fares against the baselines: shares, not percent.
+
+    Parameters
+    ----------
+    table : mapping of str to list, length origins
+        CRPS by model, of the same origins.
+    """
+    blocks = OVERLAP[horizon]
+    columns = {n: np.array(table[n], dtype=float) for n in (ours, *BASELINES) if n in table}
+    whole = np.stack([x for n, x in columns.items() if n != ours], axis=1)
+    rivals, mine = whole[:, np.isfinite(whole).all(axis=0)], columns[ours]
+    found = {
+        "after": scores.skill(mine, rivals[:, rivals.mean(axis=0).argmin()]),
+        "elsewhere": scores.skill(mine, elsewhere(rivals, blocks)),
+        "luck": luck(rivals, blocks),
+        "origins": float(len(mine)),
+    }
+    return found | {n: scores.skill(mine, x) for n, x in columns.items() if n != ours}
+
+
+def stored(place: Path) -> Iterator[tuple[str, str, dict[str, list[float | None]]]]:
+    """Horizon, metric and CRPS by model of company totals, from the newest stored backtest of a folder."""
+    folders = [f for f in (place / ".quotacast" / "backtests").glob("*") if any(f.glob("*/rows.parquet"))]
+    if not folders:
+        raise SystemExit(f"{place}: no stored backtest; run `quotacast backtest {place}` first")
+    newest = max(folders, key=lambda f: (f.stat().st_mtime, f.name))
+    rows = pd.concat([pd.read_parquet(p) for p in sorted(newest.glob("*/rows.parquet"))])
+    rows = rows[(rows["scope"] == "company") & (rows["component"] == "total")]
+    for metric in METRICS:
+        for horizon in OVERLAP:
+            part = rows[(rows["metric"] == metric) & (rows["horizon"] == horizon)]
+            wide = part.pivot_table(index="origin", columns="model", values="crps").sort_index()
+            if len(wide) > OVERLAP[horizon]:
+                yield horizon, metric, {str(n): [float(x) for x in wide[n]] for n in wide}
+
+
+def report(jobs: Mapping[str, Any], records: Mapping[str, Path]) -> str:
+    """The results as Markdown."""
+    done = [job for job in jobs.values() if "failed" not in job]
+    named = "".join(f" --record {name}={name.lower()}" for name in records)
+    lines = [
+        "# What skill the right model shows, and the luck of the best of six",
+        "",
+        f"    python benchmarks/fair_skill.py --worlds {len(jobs)}{named}",
+        "",
+        f"{len(done)} companies drawn from the models' own assumptions, {ORIGINS} month ends each; "
+        f"{len(jobs) - len(done)} fits gave up.",
+        "Skill of the model that is right, company totals, CRPS: mean over companies ± its standard error,",
+        "in brackets the middle 80 % of companies. On average nothing made from the same data scores better.",
+        "",
+        "| metric | horizon | best of six after the fact | best on other origins | run-rate "
+        "| luck of the best of six equals |",
+        "|---|---|---|---|---|---|",
+    ]
+    for metric in METRICS:
+        for horizon in OVERLAP:
+            read = [reading(job[f"{horizon} {metric}"], RIGHT, horizon) for job in done]
+            cells = [_spread([r[key] for r in read]) for key in ("after", "elsewhere", "runrate")]
+            chance = float(np.mean([r["luck"] for r in read]))
+            lines.append(f"| {metric} | {horizon} | {' | '.join(cells)} | {chance:.0%} |")
+    if records:
+        lines += [
+            "",
+            "Stored records, the final forecast and the one before it leaned on anything:",
+            "",
+            "| record | metric | horizon | origins | after the fact | before leaning | best on other origins "
+            "| run-rate | luck | companies with less |",
+            "|---|---|---|---|---|---|---|---|---|---|",
+        ]
+    for name, place in records.items():
+        for horizon, metric, table in stored(place):
+            final, plain = (reading(table, ours, horizon) for ours in ("quotacast", RIGHT))
+            right = [reading(job[f"{horizon} {metric}"], RIGHT, horizon)["after"] for job in done]
+            below = np.mean(np.asarray(right) < plain["after"]) if right else float("nan")
+            lines.append(
+                f"| {name} | {metric} | {horizon} | {final['origins']:.0f} | {final['after']:+.0%} "
+                f"| {plain['after']:+.0%} | {final['elsewhere']:+.0%} | {final['runrate']:+.0%} "
+                f"| {final['luck']:.0%} | {below:.0%} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _spread(values: list[float]) -> str:
+    x = np.asarray(values)
+    low, high = np.quantile(x, [0.1, 0.9])
+    error = x.std(ddof=1) / np.sqrt(x.size) if x.size > 1 else float("nan")
+    return f"{x.mean():+.0%} ± {error:.0%} ({low:+.0%} to {high:+.0%})"
+
+
+def main() -> None:
+    """Run what is missing, then write the report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--worlds", type=int, default=12)
+    parser.add_argument("--record", action="append", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--resume", action="store_true")
+    options = parser.parse_args()
+    records = {name: Path(folder) for name, _, folder in (r.partition("=") for r in options.record)}
+    jobs = load(NAME) if options.resume else {}
+    for number in range(options.worlds):
+        if str(number) in jobs:
+            continue
+        try:
+            jobs[str(number)] = one(number)
+        except FitError as error:
+            jobs[str(number)] = {"failed": str(error)[:160]}
+        save(NAME, jobs)
+        print(f"companies {number + 1}/{options.worlds}", flush=True)
+    write(RESULTS / f"{NAME}.md", report(jobs, records))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The luck of the best of six, skill against a baseline that was chosen elsewhere, and a company in small.
+
+The whole proof is ``benchmarks/fair_skill.py``; its results are in ``benchmarks/results``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def fair() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(BENCHMARKS))
+    yield importlib.import_module("fair_skill")
+    sys.path.remove(str(BENCHMARKS))
+
+
+def test_the_luck_of_equals_is_that_of_fresh_records(fair: ModuleType) -> None:
+    """Independent: draw many records of six truly equal forecasters and see how far the best is ahead."""
+    rng = np.random.default_rng(3)
+    fresh = rng.gamma(2.0, 1.0, (3000, 40, 6)).mean(axis=1)
+    expected = float((1.0 - fresh.min(axis=1) / fresh.mean(axis=1)).mean())
+    records = rng.gamma(2.0, 1.0, (60, 40, 6)) * np.array([1.0, 2.0, 0.5, 3.0, 1.5, 0.8])  # scaled out again
+    assert np.mean([fair.luck(r, 1) for r in records]) == pytest.approx(expected, rel=0.08)
+    assert expected > 0.1
+
+
+def test_luck_is_none_where_the_rivals_are_one_and_more_where_origins_overlap(fair: ModuleType) -> None:
+    rng = np.random.default_rng(4)
+    column = rng.gamma(2.0, 1.0, (24, 1))
+    assert fair.luck(np.repeat(column, 6, axis=1), 1) == pytest.approx(0.0)
+    overlapping = np.repeat(rng.gamma(2.0, 1.0, (10, 6)), 3, axis=0)
+    assert fair.luck(overlapping, 3) > 1.3 * fair.luck(overlapping, 1)
+
+
+def test_the_rival_is_chosen_where_its_periods_do_not_overlap(fair: ModuleType) -> None:
+    rivals = np.full((9, 2), [1.0, 1.5])
+    rivals[3:6, 1] = 0.1  # the second was good in the middle quarter alone
+    # those near the middle do not see it, those further off are led astray
+    assert list(fair.elsewhere(rivals, 3)) == [1.5, 1.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.5, 1.5]
+    assert list(fair.elsewhere(rivals, 1)) == [1.5, 1.5, 1.5, 1.0, 1.0, 1.0, 1.5, 1.5, 1.5]
+
+
+def test_a_reading_names_the_best_after_the_fact(fair: ModuleType) -> None:
+    rng = np.random.default_rng(6)
+    table: dict[str, list[Any]] = {n: list(rng.gamma(9.0, 0.2, 12) + k) for k, n in enumerate(fair.BASELINES)}
+    table["ets"] = [None, *table["ets"][1:]]  # who is silent once does not compete
+    table["structural"] = list(0.7 * np.array(table["pipeline"]))
+    read = fair.reading(table, "structural", "m2")
+    assert read["after"] == pytest.approx(0.3)
+    assert read["elsewhere"] >= read["after"] - 1e-12
+    assert read["winrate"] == pytest.approx(1.0 - sum(table["structural"]) / sum(table["winrate"]))
+    assert read["origins"] == 12
+
+
+def test_an_origin_of_a_company_is_scored_for_every_model(fair: ModuleType) -> None:
+    spec, history = fair.company(2)
+    assert fair.company(2)[0] == spec
+    assert spec.n_reps == 8
+    found = fair.at_origin(history, date(2025, 8, 31))
+    assert set(found) == {(h, m) for h in fair.OVERLAP for m in fair.METRICS}
+    for row in found.values():
+        assert set(row) == {"structural", *fair.BASELINES}
+        assert all(value is not None and value > 0 for value in row.values())
+
+
+def test_stored_records_are_read_by_horizon(fair: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no stored backtest"):
+        next(fair.stored(tmp_path))
+    for k, origin in enumerate(("2025-01-31", "2025-02-28")):
+        place = tmp_path / ".quotacast" / "backtests" / "one" / origin
+        place.mkdir(parents=True)
+        base = {"origin": origin, "horizon": "m3", "metric": "bookings", "component": "total"}
+        rows = [{**base, "scope": s, "model": m, "crps": 2.5 * k + len(s + m)}
+                for s in ("company", "rep") for m in ("quotacast", "runrate")]  # fmt: skip
+        pd.DataFrame(rows).to_parquet(place / "rows.parquet")
+    assert list(fair.stored(tmp_path)) == [
+        ("m3", "bookings", {"quotacast": [16.0, 18.5], "runrate": [14.0, 16.5]})
+    ]
