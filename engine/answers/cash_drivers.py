@@ -1,9 +1,9 @@
 """What the lines of cash are made of: simulated quantities, and the inputs that they are times.
 
-A workbook can follow a changed input exactly where cash is proportional to it: planned payments, pay per head,
-rates and shares. For each such item this tells the quantity (``base``) of every week and month, of the mean
-and of the three single futures, and what it came to (``paid``). What a line holds beyond its items, rounding
-included, is its item ``rest``, so that items add up to the simulated line.
+A workbook can follow a changed input exactly where cash is proportional to it: planned payments, pay per
+head, rates and shares. For each such item this tells the quantity (``base``) of every week and month, of the
+mean and of the three single futures, and what it came to (``paid``). What a line holds beyond its items,
+rounding included, is its item ``rest``, so that items add up to the simulated line.
 """
 
 from __future__ import annotations
@@ -261,6 +261,7 @@ def payment_dates(ledger: Ledger) -> Answer:
         "names": [out.name for out in account.outs],
         "every": [out.every or "" for out in account.outs],
         "count": most,
+        "last": as_date(days.first + days.days - 1),
         "back": {"weeks": BACK_WEEKS, "months": BACK_MONTHS},
     }
     return Answer("dates", table, DATES, "Days of the planned payments.", summary)
@@ -286,8 +287,8 @@ def _dates(k: int, out: Out, ledger: Ledger, most: int) -> Iterator[dict[str, An
     )
     for number in range(start, start + most):
         row: dict[str, Any] = {"out": k, "number": number, "due": None, "paid": None, "settled": None}
-        if out.every is not None or number == 0:
-            due = dated(number)
+        due = dated(number)
+        if (out.every is not None or number == 0) and due < days.first + days.days:
             row["due"] = as_date(due)
             if out.until is None or due <= _number(out.until):
                 paid = int(days.next_working(np.array([due]))[0]) + days.first

@@ -30,6 +30,9 @@ def dates_sheet(book: Any, styles: Styles, answer: Answer) -> None:
     sheet.text((0, 0), "Days of the planned payments", bold=True, font_size=14)
     sheet.text((1, 0), "Paid on the next working day; value-added tax in it comes back with its settlement.")
     sheet.sheet.set_column(0, 0, 22)
+    sheet.text((0, 4), "Last simulated day", align="right")
+    sheet.date((0, 5), answer.summary["last"])
+    book.define_name("plan_last_day", f"='{DATES}'!$F$1")
     free = answer.summary["holidays"]
     sheet.text((2, 0), "Holidays", bold=True, bottom=1)
     for row, day in enumerate(free, 3):
@@ -39,10 +42,10 @@ def dates_sheet(book: Any, styles: Styles, answer: Answer) -> None:
     else:
         sheet.text((3, 0), "none in the plan")
     told = answer.summary
-    for out, rows in answer.rows.groupby("out", sort=False):
-        called, every = (told[key][int(out) - 1] for key in ("names", "every"))
-        over = ",plan_holidays" if free else ""
-        _dates(sheet, int(out), called, every, rows.to_dict("records"), over, told["back"])
+    over = ",plan_holidays" if free else ""
+    for out, (called, every) in enumerate(zip(told["names"], told["every"], strict=True), 1):
+        rows: Any = answer.rows[answer.rows["out"] == out].to_dict("records")
+        _dates(sheet, out, called, every, rows, over, told["back"])
     sheet.sheet.freeze_panes(5, 1)
 
 
@@ -59,7 +62,7 @@ def _dates(
     left, key = _column(out), f"cash_out_{out}"
     sheet.text((2, left), name, bold=True)
     step, start = place((3, left + 1)), place((3, left + 2))
-    sheet.text((3, left), "months between; first", italic=True)
+    sheet.text((3, left), "step, first", italic=True)
     months = {"month": 1, "quarter": 3, "year": 12}.get(every, 0)
     sheet.formula(
         (3, left + 1),
@@ -80,7 +83,9 @@ def _dates(
         number = f"({start}+{j})"
         repeated = f'IF({key}_every="week",{key}_on+7*{number},EDATE({key}_on,{step}*{number}))'
         none = f'AND({step}=0,{key}_every<>"week")'
-        sheet.day((row, left), f"={repeated}" if j == 0 else f'=IF({none},"",{repeated})', one["due"])
+        later = f"{repeated}>plan_last_day"
+        beyond = later if j == 0 else f"OR({none},{later})"
+        sheet.day((row, left), f'=IF({beyond},"",{repeated})', one["due"])
         ended = f'IF({key}_until="",FALSE,{due}>{key}_until)'
         sheet.day(
             (row, left + 1), f'=IF({due}="","",IF({ended},"",WORKDAY({due}-1,1{over})))', one["paid"]
@@ -265,7 +270,7 @@ def _block(write: _Writer, path: str, told: Mapping[str, Any]) -> None:
             rate = f"{name}/(1+{name})" if item == "past_vat" else name
             values = write.cells(path, item, line, "paid")
             said = "VAT in invoices sent" if item == "past_vat" else "VAT" if item == "vat" else "Commission"
-            write.item(path, said, line, values, lambda at, p, rate=rate, row=row: f"=-{rate}*{at}{row}")
+            write.item(path, said, line, values, _times(rate, row))
         elif _there(write, path, item, line):
             values = write.cells(path, item, line, "paid")
             write.item(path, f"{text} (simulated)", line, values, lambda at, p: None)
@@ -274,6 +279,11 @@ def _block(write: _Writer, path: str, told: Mapping[str, Any]) -> None:
     for line in dict.fromkeys(rest["line"]):
         values = write.cells(path, "rest", line, "paid")
         write.item(path, "Rest and rounding (simulated)", line, values, lambda at, p: None)
+
+
+def _times(rate: str, row: int) -> Callable[[str, int], str]:
+    """A rate times a row, as a payment."""
+    return lambda at, p: f"=-{rate}*{at}{row}"
 
 
 def _there(write: _Writer, path: str, item: str, line: str) -> bool:

@@ -45,7 +45,7 @@ class Inputs:
 
     def number(self, name: str, default: float = 0.0) -> float:
         """Value of an input that is a number."""
-        value = self.values.get(name)
+        value: Any = self.values.get(name)
         return float(value) if _is_number(value) else default
 
     def follows(self, name: str) -> bool:
@@ -62,7 +62,8 @@ def assumptions_sheet(book: Any, styles: Styles, answer: Answer) -> Inputs:
     sheet = LiveSheet(book, "assumptions", styles)
     sheet.text((0, 0), "Assumptions of the plan (inputs in blue)", bold=True, font_size=14)
     for at, head in enumerate(_HEADS):
-        sheet.text((3, at), head, bold=True, bottom=1)
+        right = {"align": "right"} if head in ("Value", "In the run") else {}
+        sheet.text((3, at), head, bold=True, bottom=1, **right)
     values: dict[str, Any] = {}
     live = set()
     for row, one in enumerate(answer.rows.itertuples(), start=4):

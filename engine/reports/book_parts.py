@@ -22,6 +22,8 @@ PAYMENTS = ("payroll", "commission", "supplier", "vat", "tax", "debt")
 FLOWS = ("bookings", "billings", "revenue", "gross_margin")
 STOCKS = ("backlog", "deferred", "unbilled")
 PARTS = ("done", "signed", "open", "new", "renewal")
+#: Blocks of a cash sheet on its first printed page.
+PAGE = 2
 PATHS = ("p10", "p50", "p90")
 CASH_SHEETS = {"week": "13-week cash", "month": "monthly cash"}
 
@@ -64,8 +66,11 @@ def cash_sheet(sheet: LiveSheet, answer: Answer, kind: str, inputs: Inputs, driv
     tables = {"mean": _table(rows, ["line"], "mean")}
     for path in PATHS:
         tables[path] = _table(mine[mine["path"] == path], ["metric"], "value")
-    blocks, row = [], 4
+    blocks: list[Block] = []
+    row = 4
     for path, title in cash_titles(answer, kind).items():
+        if len(blocks) == PAGE:
+            sheet.sheet.set_h_pagebreaks([row])
         write = _CashBlock(sheet, path, tables[path], periods, inputs, drivers)
         blocks.append(write.write(row, title))
         row += len(write.names) + 2
@@ -152,7 +157,7 @@ class _CashBlock:
             self.sheet.number(cell, value)
 
     def _sums(self, at: Mapping[str, int], column: int) -> None:
-        look = {"bold": True, "top": 1}
+        look: dict[str, Any] = {"bold": True, "top": 1}
         for name, parts in (("receipts", RECEIPTS), ("payments", PAYMENTS)):
             self.sheet.sum((at[name], column), [(at[p], column) for p in parts], **look)
         for name, two in (("net", ("receipts", "payments")), ("closing", ("opening", "net"))):
@@ -201,7 +206,8 @@ def chain_sheet(sheet: LiveSheet, answer: Answer, months: Sequence[Block]) -> li
     periods = _order(rows)
     sheet.text((0, 0), "From bookings to billings, revenue and receipts", bold=True, font_size=14)
     sheet.text((1, 0), answer.beside["revenue"].words)
-    _heads(sheet, 2, periods)
+    status(sheet, (2, 0))
+    _heads(sheet, 3, periods)
     paths = answer.beside["paths"].rows
     mine = paths[(paths["chosen_by"] == "bookings") & (paths["kind"] == "month")]
     tables: list[tuple[str, dict[tuple[str, ...], float], dict[Any, float]]]
@@ -211,7 +217,7 @@ def chain_sheet(sheet: LiveSheet, answer: Answer, months: Sequence[Block]) -> li
         title = f"Future near the {path.upper()} of bookings (number {int(one['draw'].iloc[0])})"
         got = one[one["metric"].isin(RECEIPTS)].groupby("period")["value"].sum()
         tables.append((title, _table(one, ["metric", "component"], "value"), got.to_dict()))
-    blocks, row = [], 3
+    blocks, row = [], 4
     known = _order(answer.rows[answer.rows["kind"] == "month"])
     for title, values, received in tables:
         sheet.text((row, 0), title, bold=True)

@@ -26,6 +26,8 @@ from quotacast.engine.reports.book_parts import (
 from quotacast.engine.reports.live_sheet import EXACT, MONEY, ODDS, LiveSheet, Styles, place
 from quotacast.engine.reports.units import plain
 
+#: Horizons of the record of receipts.
+HORIZONS = {"m1": "Next month", "m2": "Second month", "m3": "Third month", "w13": "Next 13 weeks"}
 _HEADS = ("Mean", "Future near P10", "Future near P50", "Future near P90")
 
 
@@ -108,6 +110,7 @@ class _Summary:
                 self.flows(weeks, (line,), None)
             self.stocks(weeks, ("closing",))
         self.risk(told)
+        self.record(told.get("record") or {})
         self.sheet.sheet.set_column(0, 0, 62)
         self.sheet.sheet.set_column(1, 4, 18)
 
@@ -220,6 +223,26 @@ class _Summary:
         for label, parts in told["drivers"].items():
             for name, share in parts.items():
                 self.figure(f"Share of the variance at the end of {label}: {name}", share, ODDS)
+
+    def record(self, told: Any) -> None:
+        """How receipts forecast in the past turned out: values."""
+        if not told:
+            return
+        self.row += 1
+        line = str(told["line"])
+        self.sheet.text((self.row, 0), "Track record of receipts", bold=True, bottom=1)
+        if told["horizons"]:
+            for at, head in enumerate(("Origins", "80 % ranges held", "Errors smaller by", "± one s.e."), 1):
+                self.sheet.text((self.row, at), head, bold=True, bottom=1, align="right")
+        self.row += 1
+        self.line(f"{line[0].upper()}{line[1:]}.")
+        for one in told["horizons"]:
+            self.sheet.text((self.row, 0), f"{HORIZONS[one['horizon']]}, against {one['against']}")
+            self.sheet.number((self.row, 1), one["n"], "0")
+            for at, key in enumerate(("coverage_80", "skill", "skill_se"), 2):
+                if plain(one[key]) is not None:
+                    self.sheet.number((self.row, at), one[key], "0%")
+            self.row += 1
 
     def figure(self, text: str, value: Any, form: str = MONEY) -> None:
         self.sheet.text((self.row, 0), text)

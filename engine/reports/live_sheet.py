@@ -12,7 +12,7 @@ from typing import Any
 
 from quotacast.engine.reports.units import clean, plain
 
-MONEY = "#,##0"
+MONEY = "#,##0;-#,##0;–"
 EXACT = "#,##0.00"
 ODDS = "0.0%"
 COLOURS = {"input": "#0000FF", "formula": "#000000", "link": "#00803C", "simulated": "#595959"}
@@ -55,6 +55,7 @@ class LiveSheet:
         self.sheet.set_landscape()
         self.sheet.set_paper(9)
         self.sheet.fit_to_pages(1, 0)
+        self.sheet.set_footer("&L&A&R&P / &N")
 
     def text(self, at: Cell, text: Any, **style: Any) -> None:
         """Text, whatever it begins with."""

@@ -177,8 +177,9 @@ def _joiners(run: Run, paths: Paths, months: tuple[Period, ...]) -> Ints:
     pay: Any = paths.payrolls.get("cost_cents")
     if pay is None:
         return out
-    joined = pay.joined[:, pay.seat != np.arange(pay.seat.size)] + run_first(run)
-    return np.asarray(out + ((joined[:, :, None] >= first) & (joined[:, :, None] <= last)).sum(axis=1))
+    joined: Ints = pay.joined[:, pay.seat != np.arange(pay.seat.size)] + run_first(run)
+    after: Ints = ((joined[:, :, None] >= first) & (joined[:, :, None] <= last)).sum(axis=1)
+    return out + after
 
 
 def run_first(run: Run) -> int:
