@@ -176,10 +176,10 @@ def _joiners(run: Run, paths: Paths, months: tuple[Period, ...]) -> Ints:
     out = ((day >= first) & (day <= last)).sum(axis=0, dtype=np.int64)[None]
     pay: Any = paths.payrolls.get("cost_cents")
     if pay is None:
-        return out
-    joined: Ints = pay.joined[:, pay.seat != np.arange(pay.seat.size)] + run_first(run)
-    after: Ints = ((joined[:, :, None] >= first) & (joined[:, :, None] <= last)).sum(axis=1)
-    return out + after
+        return np.asarray(out)
+    joined = pay.joined[:, pay.seat != np.arange(pay.seat.size)] + run_first(run)
+    after = ((joined[:, :, None] >= first) & (joined[:, :, None] <= last)).sum(axis=1)
+    return np.asarray(out + after, dtype=np.int64)
 
 
 def run_first(run: Run) -> int:

@@ -230,7 +230,7 @@ def standing_words(found: Mapping[str, Any], origins: int, asked: int) -> str:
     if told and told["skill"] is not None:
         share = told["skill"]
         error = "" if told["skill_se"] is None else f" (± {100 * told['skill_se']:.0f})"
-        better = f"{abs(share):.0%} {'smaller' if share >= 0 else 'LARGER'}"
+        better = f"{abs(share):.0%} {'smaller' if share >= 0 else 'larger'}"
         text += f"; errors {better}{error} than {CALLED.get(hardest, hardest)}, the best simple method"
     return text if origins == asked else f"{text}; {origins} of {asked} months done"
 

@@ -55,9 +55,8 @@ def top(case: Case) -> tuple[str, list[tuple[str, str]]]:
     said = [(f"Cash on {today.day} {today:%b %Y}", money(told["opening"])), *said]
     said.insert(1, ("Floor", money(told["floor"])))
     said.append(("Credit line for 95% safety", money(told["credit_line"])))
-    odds, until = percent(told["p_below"]), short(last["period"])
-    floor = money(told["floor"], currency)
-    return f"Cash falls below the floor of {floor} by {until} in {odds} of futures", said
+    odds = percent(told["p_below"])
+    return f"Cash falls below the floor of {money(told['floor'], currency)} in {odds} of futures", said
 
 
 def _cash(case: Case, *lines: str, kind: str = "month") -> pd.DataFrame:
@@ -175,10 +174,12 @@ def downside(case: Case) -> Section:
     ]
     for label, parts in case.cash.summary["drivers"].items():
         said = ", ".join(f"{percent(share)} {CLOCKS[name]}" for name, share in parts.items())
-        lines.append(f"Why cash at the end of {short(label)} is uncertain: {said}.")
+        weeks = _cash(case, "closing", kind="week")
+        when = f"on {worst_day(weeks)}" if "-W" in label else f"at the end of {short(label)}"
+        lines.append(f"Why cash {when} is uncertain: {said}.")
     note = (
         f"Future {int(one['draw'].iloc[0])} of the simulation, a single one so that its lines add up; mean "
-        "is of all futures, shares are of the variance."
+        "is of all futures, least over floor of month ends, shares are of the variance."
     )
     table = _downside_table(case, one)
     return Section(table, "The downside case", None, note, tuple(lines), "shown", wide=True)
@@ -290,7 +291,7 @@ def _receipts_lines(told: Mapping[str, Any]) -> list[str]:
     line = str(told["line"])
     lines = [f"{line[0].upper()}{line[1:]}."]
     parts = [
-        f"{HORIZONS[one['horizon']]} {percent(one['coverage_80'])} of {one['n']}, errors "
+        f"{HORIZONS[one['horizon']]} {round(one['coverage_80'] * one['n'])} of {one['n']}, errors "
         f"{_skill(one['skill'])} than {one['against'] or 'any'}"
         for one in told["horizons"]
     ]
