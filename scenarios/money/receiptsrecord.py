@@ -201,8 +201,8 @@ def receipts_record(run: Run) -> dict[str, Any]:
     if record is None:
         try:
             money_origins(run.history, 1)
-        except DataError:
-            return {"line": "receipts were not tested: too few invoices", "horizons": []}
+        except DataError as error:
+            return {"line": f"receipts cannot be tested: {error.problems[0]}", "horizons": []}
         return {"line": f"no record of receipts yet: {ASK}", "horizons": []}
     told = record.summary
     ours = [m for m in told["models"] if m["model"] == OURS and m["component"] == "total"]
