@@ -444,6 +444,15 @@ def test_the_page_for_finance_has_every_part_and_the_figures_of_the_answers(
     cash = pd.DataFrame(told["cash"]["rows"]).query("line == 'closing' and period == '2027-12'").iloc[0]
     assert december[6:9] == [money(cash[q]) for q in ("p10", "p50", "p90")]
     assert f"{told['cash']['summary']['p_below']:.0%}" in page
+    downside = next(row for row in cells if row and row[0] == "Q4\u00a027" and len(row) == 8)
+    mean = pd.DataFrame(told["cash"]["rows"]).query("kind == 'month'").set_index(["line", "period"])["mean"]
+    months = [f"2027-{m}" for m in (10, 11, 12)]
+    received = sum(mean[line, m] for line in mean.index.levels[0] if "receipts" in line for m in months)
+    assert downside[2] == money(received)
+    assert downside[6] == money(mean["closing", "2027-12"])
+    debt = -sum(mean["debt", f"2027-{m:02d}"] for m in range(1, 13))
+    assert f"Debt service to the horizon is {money(debt)}" in page
+    assert "no record of receipts yet" in page.lower()
     assert money(told["cash"]["summary"]["credit_line"]) in page
     assert "HYPERLINK(&#34;" in page  # a hostile name is text
     assert "<script" not in page
