@@ -16,6 +16,7 @@ from quotacast.engine.backtest.bootstrap import block_bootstrap_skill_se
 from quotacast.engine.backtest.scores import best_baseline, skill
 from quotacast.engine.backtest.summary import FIELDS, summarise
 from quotacast.engine.backtest.whole_receipts import (
+    COMPONENTS,
     HORIZONS,
     METRIC,
     OURS,
@@ -251,7 +252,9 @@ def receipts_lines(record: Answer, width: int = 80) -> Iterator[str]:
     yield from packed([record.words], indent=0, width=width)
     yield ""
     yield f"{'company':<24}{'CRPS':>8}{'skill':>7}{'± se':>7}  {'80% held':<12}best simple method"
-    for m in record.summary["models"]:
+    order = [*reversed(COMPONENTS)]
+    models = sorted(record.summary["models"], key=lambda m: order.index(m["component"]))
+    for m in models:
         if m["model"] == OURS:
             name = f"{m['component']} {m['horizon']} (n={m['n']})"
             held = f"{m['coverage_80']:.0%} ± {_share(m['coverage_80_se'])}"
