@@ -255,7 +255,8 @@ def record(case: Case) -> Section:
     found, receipts = case.record, case.cash.summary["record"]
     said = _receipts_lines(receipts)
     if found is None:
-        return Section(None, "Track record", lines=(record_sentence(case), *said), wide=True)
+        none = record_sentence(case).replace("There is none", "Of bookings there is none", 1)
+        return Section(None, "Track record", lines=(none, *said), wide=True)
     ours = [
         m
         for m in found.summary["models"]
