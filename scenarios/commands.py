@@ -206,10 +206,14 @@ COMMANDS: tuple[Command, ...] = (
         "backtest",
         "Score forecasts of the past: made with what was known then, against what came true.\n"
         "Finished origins are kept, so a stopped backtest goes on where it was.\n"
-        "Example: quotacast backtest demo/plan.toml --origins 12",
+        "Example: quotacast backtest demo/plan.toml --origins 12\n"
+        "         quotacast backtest demo/plan.toml --metric receipts",
         "questions:backtest_asked",
         "questions:backtest_shown",
-        (Option("--origins", "How many month ends, the latest. [24]", "whole", default=24),),
+        (
+            Option("--origins", "How many month ends, the latest. [24]", "whole", default=24),
+            Option("--metric", "sales (bookings, deals, creations) or receipts. [sales]", default="sales"),
+        ),
         picks=(),
     ),
     Command(

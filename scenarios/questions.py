@@ -98,9 +98,20 @@ def backtest_asked(run: Run, options: Options) -> Found:
     """The track record."""
     if options["origins"] < 1:
         raise PlanError(f"--origins {options['origins']}: wanted a whole number of 1 or more")
+    asked = options["metric"]
+    if asked not in ("sales", "receipts"):
+        raise PlanError(f"--metric {asked}: wanted sales (bookings, deals, creations) or receipts")
+    if asked == "receipts":
+        from quotacast.scenarios.money.receiptsrecord import receipts_backtest
+
+        return receipts_backtest(run, options["origins"]), ()
     return backtest(run, options["origins"], PROCESSES), ()
 
 
 def backtest_shown(answer: Answer, options: Options, width: int) -> str:
     """Company totals by horizon."""
+    if options["metric"] == "receipts":
+        from quotacast.scenarios.money.receiptsrecord import receipts_lines
+
+        return "\n".join(receipts_lines(answer, width))
     return "\n".join(record_lines(answer))

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,37 @@ amount = 21_000.55
 on = 2027-01-25
 every = "month"
 kind = "payroll"
+[[cash.out]]
+name = "rent"
+amount = 3_300.40
+on = 2026-11-04
+every = "week"
+until = 2027-06-30
+vat = "25%"
+[[cash.out]]
+name = "loan"
+amount = 9_000
+on = 2026-08-31
+every = "quarter"
+kind = "debt"
+[[cash.out]]
+name = "stand at a fair"
+amount = 7_100
+on = 2027-05-01
 [[cash.variable]]
 name = "+licences"
 share = "12%"
 of = "billings"
+[[cash.variable]]
+name = "factoring"
+share = "2%"
+of = "receipts"
+after_days = 10
+[[cash.variable]]
+name = "income tax"
+share = "1.5%"
+of = "bookings"
+kind = "tax"
 """
 SOFFICE = shutil.which("soffice")
 #: Recalculate whatever is stored: the default believes the values in the file.
@@ -70,7 +98,10 @@ def plan(decided: Path) -> Path:
     """The plan of five reps, with an account; its fit is stored."""
     base = decided.read_text().partition("[costs]")[0]
     path = decided.with_name("money.toml")
-    path.write_text(base + '[costs]\nrep_month = 3_000\ncommission.rate = "4%"\n' + MONEY)
+    hire = '[[hire]]\nteam = "north"\non = 2027-03-15\n'
+    path.write_text(
+        base + hire + '[costs]\nrep_month = 3_000\nhire = 4_500\ncommission.rate = "4%"\n' + MONEY
+    )
     return path
 
 
@@ -148,8 +179,8 @@ def agree(found: Sheets, told: dict[str, Any], opening: float = OPENING) -> None
 def test_the_stored_values_are_those_of_the_json(book: Path, told: dict[str, Any]) -> None:
     found = sheets(book)
     assert list(found) == [
-        "assumptions", "summary", "13-week cash", "monthly cash", "monthly chain", "quantiles",
-        "data quality", "provenance",
+        "assumptions", "summary", "13-week cash", "monthly cash", "monthly chain", "13-week drivers",
+        "monthly drivers", "payment dates", "quantiles", "data quality", "provenance",
     ]  # fmt: skip
     agree(found, told)
 
@@ -168,19 +199,148 @@ def test_recalculated_there_is_no_error_and_totals_are_the_json(
                     assert found[name][row][at] == pytest.approx(value, abs=0.005), (name, row, at)
 
 
-def test_another_opening_balance_moves_every_balance(
+def changed(book: Path, place: Path, values: dict[str, Any]) -> Path:
+    """A copy of the workbook in which somebody typed other numbers, days or texts over named inputs."""
+    with zipfile.ZipFile(book) as old, zipfile.ZipFile(place, "w") as new:
+        names = old.read("xl/workbook.xml").decode()
+        for file in old.namelist():
+            text = old.read(file).decode() if file.endswith(".xml") else old.read(file)
+            if file == "xl/worksheets/sheet1.xml":
+                for name, value in values.items():
+                    row = re.search(rf'name="{name}">assumptions!\$B\$(\d+)<', names)
+                    assert row, name
+                    typed = f"<v>{value}</v>"
+                    if isinstance(value, date):
+                        typed = f"<v>{(value - date(1899, 12, 30)).days}</v>"
+                    cell = rf'<c r="B{row[1]}"( s="\d+")?(?: t="s")?(?:/>|><v>[^<]*</v></c>)'
+                    kind = ""
+                    if isinstance(value, str):
+                        kind, typed = ' t="inlineStr"', f"<is><t>{value}</t></is>"
+                    assert len(re.findall(cell, text)) == 1, name
+                    text = re.sub(cell, rf'<c r="B{row[1]}"\g<1>{kind}>{typed}</c>', text)
+            new.writestr(file, text)
+    return place
+
+
+def cash_lines(found: Sheets, sheet: str, block: int = 0) -> pd.DataFrame:
+    """One block of a cash sheet: its lines by period."""
+    rows = found[sheet]
+    top = next(k for k, row in enumerate(rows) if row[-1] == "Total")
+    periods = [str(x) for x in rows[top][1:-1]]
+    starts = [k for k, row in enumerate(rows) if row[0] == "Opening"]
+    size = next(k for k, row in enumerate(rows[starts[0] :]) if row[0] == "Closing") + 1
+    part = rows[starts[block] : starts[block] + size]
+    values = {str(row[0]).strip(): row[1 : len(periods) + 1] for row in part}
+    return pd.DataFrame(values, index=periods).T
+
+
+#: Lines of cash by what the sheets call them.
+CALLED = {
+    "Opening": "opening", "Open invoices (contracted)": "receipts_open_invoices",
+    "Signed (contracted)": "receipts_signed", "Open deals (speculative)": "receipts_open_deals",
+    "New business (speculative)": "receipts_new_business", "Renewals (speculative)": "receipts_renewals",
+    "Payroll": "payroll", "Commission": "commission", "Suppliers": "supplier", "VAT": "vat", "Tax": "tax",
+    "Debt": "debt", "Net": "net", "Closing": "closing",
+}  # fmt: skip
+
+
+def same_cash(found: Sheets, rows: list[dict[str, Any]], tolerance: float = 0.005) -> None:
+    """The means of both cash sheets against the rows of a run."""
+    for kind, sheet in (("week", "13-week cash"), ("month", "monthly cash")):
+        mean = pd.DataFrame(rows).query("kind == @kind").pivot(index="line", columns="period", values="mean")
+        mine = cash_lines(found, sheet).rename(index=CALLED)
+        for line in CALLED.values():
+            shown = mine.loc[line].astype(float)
+            np.testing.assert_allclose(
+                shown, mean.loc[line, shown.index], atol=tolerance, err_msg=f"{kind} {line}"
+            )
+
+
+#: What is typed over inputs, and the plan's lines that say the same.
+TYPED = (
+    ("cash_opening", 300_000, f"opening = {OPENING}", "opening = 300_000"),
+    ("cash_floor", 55_000, "floor = 40_000", "floor = 55_000"),
+    ("cash_out_1_amount", 22_222.22, "amount = 21_000.55", "amount = 22_222.22"),
+    ("cash_out_1_kind", "supplier", 'kind = "payroll"', 'kind = "supplier"'),
+    ("cash_out_2_on", date(2026, 12, 23), "on = 2026-11-04", "on = 2026-12-23"),
+    ("cash_out_2_until", date(2027, 8, 11), "until = 2027-06-30", "until = 2027-08-11"),
+    ("cash_out_2_vat", 0.1, 'until = 2027-08-11\nvat = "25%"', 'until = 2027-08-11\nvat = "10%"'),
+    ("cash_out_3_every", "month", 'every = "quarter"', 'every = "month"'),
+    ("cash_out_4_amount", 8_000, "amount = 7_100", "amount = 8_000"),
+    ("cash_variable_1_share", 0.17, 'share = "12%"', 'share = "17%"'),
+    ("cash_variable_2_share", 0.03, 'share = "2%"', 'share = "3%"'),
+    ("cash_variable_3_share", 0.011, 'share = "1.5%"', 'share = "1.1%"'),
+    ("costs_rep_month", 3_456.78, "rep_month = 3_000", "rep_month = 3_456.78"),
+    ("costs_hire", 5_000, "hire = 4_500", "hire = 5_000"),
+    ("costs_commission_rate", 0.055, 'commission.rate = "4%"', 'commission.rate = "5.5%"'),
+)
+
+
+def test_the_lines_of_cash_are_those_of_the_json(book: Path, told: dict[str, Any]) -> None:
+    same_cash(sheets(book), told["cash"]["rows"])
+
+
+def test_changed_inputs_give_what_a_new_run_of_the_changed_plan_gives(
+    book: Path, plan: Path, tmp_path: Path
+) -> None:
+    text = plan.read_text()
+    for _, _, old, new in TYPED:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    other = plan.with_name("typed.toml")
+    other.write_text(text)
+    rows = json.loads(ask(other, "cash", "--format", "json"))["rows"]
+    typed = changed(book, tmp_path / "typed.xlsx", {name: value for name, value, _, _ in TYPED})
+    found = sheets(recalculated(typed, tmp_path / "out"))
+    same_cash(found, rows)
+    said = figures(found["summary"])
+    assert said["Headroom of it over the floor"][0] == pytest.approx(
+        said["Lowest month end"][0] - 55_000, abs=0.005
+    )
+    assert "INPUTS CHANGED" in str(found["summary"]) + str(found["quantiles"])
+    assert found["assumptions"][1][1] == len(TYPED)
+
+
+def test_another_rate_of_vat_moves_receipts_and_settlements(
     book: Path, told: dict[str, Any], tmp_path: Path
 ) -> None:
-    changed = tmp_path / "changed.xlsx"
-    with zipfile.ZipFile(book) as old, zipfile.ZipFile(changed, "w") as new:
-        for name in old.namelist():
-            text = old.read(name)
-            if name == "xl/worksheets/sheet1.xml":
-                assert text.count(f"<v>{OPENING}</v>".encode()) == 1
-                text = text.replace(f"<v>{OPENING}</v>".encode(), b"<v>300000</v>")
-            new.writestr(name, text)
-    found = sheets(recalculated(changed, tmp_path / "out"))
-    agree(found, told, opening=300_000.0)
+    """In proportion; payment habits are held, so a new run differs a little by the bands of amount."""
+    typed = changed(book, tmp_path / "vat.xlsx", {"cash_vat": 0.2})
+    before, after = sheets(book), sheets(recalculated(typed, tmp_path / "out"))
+    for block in range(4):
+        old, new = (cash_lines(x, "monthly cash", block).astype(float) for x in (before, after))
+        for line in ("Signed (contracted)", "New business (speculative)"):
+            np.testing.assert_allclose(new.loc[line], old.loc[line] * 1.2 / 1.25, atol=0.005)
+        late = old.columns[-6:]  # tax of invoices that were sent by the as-of date is settled before
+        back = old.loc["VAT", late] + old.loc["Receipts", late] * 0
+        assert (new.loc["VAT", late] >= back - 0.005).all()
+        np.testing.assert_allclose(new.loc["Opening"].iloc[0], OPENING)
+    texts = [c for rows in after.values() for row in rows for c in row if isinstance(c, str)]
+    assert not [c for c in texts if re.match(r"#(REF|NAME|VALUE|DIV|N/A|NUM|NULL)|Err:", c)]
+
+
+def test_another_head_costs_a_month(book: Path, tmp_path: Path) -> None:
+    rows = {str(row[2]): row for row in sheets(book)["assumptions"] if str(row[0]).startswith("heads.")}
+    assert len(rows) == 12
+    heads = float(rows["heads_2027_05"][1])
+    assert float(rows["heads_2027_02"][1]) == pytest.approx(5.0)
+    assert heads == pytest.approx(6.0)  # five, and one hired in March
+    typed = changed(book, tmp_path / "heads.xlsx", {"heads_2027_05": heads + 1.5})
+    before, after = sheets(book), sheets(recalculated(typed, tmp_path / "out"))
+    for block in range(4):
+        old, new = (
+            cash_lines(x, "monthly cash", block).loc["Payroll"].astype(float) for x in (before, after)
+        )
+        gap = (new - old).round(2)
+        assert gap["2027-05"] == -4_500.0
+        assert (gap.drop("2027-05") == 0).all()
+
+
+def test_an_unchanged_workbook_says_so(book: Path) -> None:
+    found = sheets(book)
+    assert found["assumptions"][1][1] == 0
+    for name in ("summary", "13-week cash", "monthly cash", "quantiles"):
+        assert "Inputs are those of the run." in str(found[name]), name
 
 
 def test_the_three_futures_add_up_and_lie_in_order(book: Path) -> None:
@@ -284,6 +444,15 @@ def test_the_page_for_finance_has_every_part_and_the_figures_of_the_answers(
     cash = pd.DataFrame(told["cash"]["rows"]).query("line == 'closing' and period == '2027-12'").iloc[0]
     assert december[6:9] == [money(cash[q]) for q in ("p10", "p50", "p90")]
     assert f"{told['cash']['summary']['p_below']:.0%}" in page
+    downside = next(row for row in cells if row and row[0] == "Q4\u00a027" and len(row) == 8)
+    mean = pd.DataFrame(told["cash"]["rows"]).query("kind == 'month'").set_index(["line", "period"])["mean"]
+    months = [f"2027-{m}" for m in (10, 11, 12)]
+    received = sum(mean[line, m] for line in mean.index.levels[0] if "receipts" in line for m in months)
+    assert downside[2] == money(received)
+    assert downside[6] == money(mean["closing", "2027-12"])
+    debt = -sum(mean["debt", f"2027-{m:02d}"] for m in range(1, 13))
+    assert f"Debt service to the horizon is {money(debt)}" in page
+    assert "no record of receipts yet" in page.lower()
     assert money(told["cash"]["summary"]["credit_line"]) in page
     assert "HYPERLINK(&#34;" in page  # a hostile name is text
     assert "<script" not in page

@@ -260,6 +260,16 @@ def test_unknown_charts_are_named() -> None:
     assert pictures(check(), "fan") is None
 
 
+def test_a_table_without_a_caption_keeps_columns_that_are_the_same_throughout() -> None:
+    units = {"quarter": "text", "signed": "text", "not signed": "text"}
+    answer = made("parts", "table", units, [("Q1", "0", "2.59M"), ("Q2", "0", "2.82M")])
+    shown = page("Parts", [Section(answer, "Parts", None, numbers="shown")], PROVENANCE)
+    assert re.search(r"<th[^>]*>signed</th>", shown)
+    assert shown.count(">0</td>") == 2
+    folded = page("Parts", [Section(answer, "Parts", None)], PROVENANCE)
+    assert not re.search(r"<th[^>]*>signed</th>", folded)
+
+
 def test_long_tables_say_what_is_left() -> None:
     long = made("long", "table", {"n": "count"}, [(i,) for i in range(PAGE_ROWS + 17)])
     assert "17 more rows are in the files" in page("x", [Section(long, "x")], {})

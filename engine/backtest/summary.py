@@ -18,7 +18,9 @@ from quotacast.engine.backtest.record import Record
 
 FIELDS = (
     Field("origin", "date", "evening on which the forecast was made"),
-    Field("horizon", "text", "m1, m2, m3, rq (rest of the quarter), q1, y1 (next twelve months)"),
+    Field(
+        "horizon", "text", "m1, m2, m3, rq (rest of the quarter), q1, y1 (next twelve months); w13 (13 weeks)"
+    ),
     Field("metric", "text", "what was forecast"),
     Field("component", "text", "open, new or total"),
     Field("scope", "text", "company, team or rep"),
@@ -146,7 +148,7 @@ def summarise(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-_BLOCK = {"m1": 1, "m2": 2, "m3": 3, "rq": 3, "q1": 3, "y1": 12}
+_BLOCK = {"m1": 1, "m2": 2, "m3": 3, "rq": 3, "q1": 3, "w13": 3, "y1": 12}
 
 
 def _coverage(mine: pd.DataFrame, horizon: str, seed: int) -> dict[str, float | None]:

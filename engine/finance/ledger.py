@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numba
@@ -66,6 +66,8 @@ class Ledger:
     seed : int
     presumed : bool
         Whether the open invoices are those of the terms, of which nobody knows which are paid.
+    joiners : ndarray of int64, shape (1 or futures, 1 or months)
+        Reps whose hiring is paid with those months.
     """
 
     history: History
@@ -82,6 +84,7 @@ class Ledger:
     invoice_days: int | None
     seed: int
     presumed: bool = False
+    joiners: Ints = field(default_factory=lambda: np.zeros((1, 1), dtype=np.int64))
 
     @property
     def today(self) -> int:
@@ -274,11 +277,13 @@ class Ledger:
         for day, cents in zip(self.days.next_working(late), self.open.refund_cents, strict=True):
             if day < self.days.days:
                 out[LINES.index("invoices"), day] -= cents
-        self._tax_of_the_past(out[LINES.index("vat")])
+        out[LINES.index("vat")] += self.past_tax
         return out
 
-    def _tax_of_the_past(self, out: Ints) -> None:
-        """Tax of invoices that are sent and not yet settled with the tax office."""
+    @cached_property
+    def past_tax(self) -> Ints:
+        """Tax of invoices sent and not yet settled with the tax office, shape (days,); below zero."""
+        out = np.zeros(self.days.days, dtype=np.int64)
         cents, number = self.sent[0] - self.sent[1], day_number(self.history.invoices["issued_on"])
         if self.presumed:
             opened = self.payments.open
@@ -288,6 +293,7 @@ class Ledger:
         day = self.days.vat_day(number[recent], self.account)
         inside = (day >= 0) & (day < out.size)
         np.subtract.at(out, day[inside], cents[recent][inside])
+        return out
 
     def _known(self, firsts: Ints) -> Ints:
         """Bookings, billings and receipts up to the as-of date by month, shape (bases, months)."""

@@ -1,8 +1,7 @@
-"""The sheets of finance's workbook: assumptions, cash by week and month, the monthly chain, quantiles."""
+"""The sheets of finance's workbook: cash by week and month, the monthly chain, quantiles."""
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,9 @@ from typing import Any
 import pandas as pd
 
 from quotacast.engine.answer import Answer
-from quotacast.engine.reports.live_sheet import COLOURS, ODDS, Cell, LiveSheet, Styles
+from quotacast.engine.reports.book_drivers import Drivers
+from quotacast.engine.reports.book_inputs import Inputs, status
+from quotacast.engine.reports.live_sheet import ODDS, Cell, LiveSheet, Styles, place
 from quotacast.engine.reports.units import plain, show
 
 RECEIPTS = (
@@ -21,8 +22,10 @@ PAYMENTS = ("payroll", "commission", "supplier", "vat", "tax", "debt")
 FLOWS = ("bookings", "billings", "revenue", "gross_margin")
 STOCKS = ("backlog", "deferred", "unbilled")
 PARTS = ("done", "signed", "open", "new", "renewal")
+#: Blocks of a cash sheet on its first printed page.
+PAGE = 2
 PATHS = ("p10", "p50", "p90")
-_SHEETS = {"week": "13-week cash", "month": "monthly cash"}
+CASH_SHEETS = {"week": "13-week cash", "month": "monthly cash"}
 
 
 @dataclass(frozen=True)
@@ -38,57 +41,39 @@ class Block:
         return [(self.rows[name], column) for column in self.columns]
 
 
-def assumptions_sheet(book: Any, styles: Styles, answer: Answer) -> frozenset[str]:
-    """Inputs in blue, each with a name that formulas may use; gives the names of those that are numbers."""
-    sheet = LiveSheet(book, "assumptions", styles)
-    sheet.text((0, 0), "Assumptions of the plan (inputs in blue)", bold=True, font_size=14)
-    for at, head in enumerate(("Key in the plan", "Value", "Name", "Meaning")):
-        sheet.text((2, at), head, bold=True, bottom=1)
-    named = set()
-    for row, one in enumerate(answer.rows.itertuples(), start=3):
-        sheet.text((row, 0), one.key)
-        _input(sheet, (row, 1), one.value)
-        sheet.text((row, 2), one.name, indent=1)
-        sheet.text((row, 3), one.meaning)
-        book.define_name(str(one.name), f"=assumptions!$B${row + 1}")
-        if isinstance(one.value, (int, float)) and not isinstance(one.value, bool):
-            named.add(str(one.name))
-    for column, width in enumerate((34, 18, 34, 90)):
-        sheet.sheet.set_column(column, column, width)
-    sheet.sheet.freeze_panes(3, 0)
-    return frozenset(named)
+def cash_titles(answer: Answer, kind: str) -> dict[str, str]:
+    """What the mean and each of the three futures are called."""
+    paths = answer.beside["paths"].rows
+    mine = paths[(paths["chosen_by"] == "cash") & (paths["kind"] == kind)]
+    titles = {"mean": "Mean of all futures"}
+    for path in PATHS:
+        one = mine[mine["path"] == path]
+        number = f" (number {int(one['draw'].iloc[0])})" if len(one) else ""
+        titles[path] = f"Future near the {path.upper()} of closing cash{number}"
+    return titles
 
 
-def _input(sheet: LiveSheet, at: Cell, value: Any) -> None:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        sheet.number(at, value, "#,##0.####", "input")
-    elif isinstance(value, dt.date):
-        look = sheet.styles.of(num_format="yyyy-mm-dd", font_color=COLOURS["input"])
-        sheet.sheet.write_datetime(*at, dt.datetime.combine(value, dt.time()), look)
-    else:
-        sheet.text(at, show(value, "text"), font_color=COLOURS["input"], align="right")
-
-
-def cash_sheet(book: Any, styles: Styles, answer: Answer, kind: str, named: frozenset[str]) -> list[Block]:
+def cash_sheet(sheet: LiveSheet, answer: Answer, kind: str, inputs: Inputs, drivers: Drivers) -> list[Block]:
     """Cash by week or month: the mean and three futures, with formulas; then quantiles as values."""
-    sheet = LiveSheet(book, _SHEETS[kind], styles)
     rows = answer.rows[answer.rows["kind"] == kind]
     periods = _order(rows)
     sheet.text((0, 0), f"Cash by {kind}", bold=True, font_size=14)
     sheet.text((1, 0), "Contracted (open invoices, signed deals) and speculative (the rest) stay apart.")
-    _heads(sheet, 2, periods)
+    status(sheet, (2, 0))
+    _heads(sheet, 3, periods)
     paths = answer.beside["paths"].rows
     mine = paths[(paths["chosen_by"] == "cash") & (paths["kind"] == kind)]
-    tables = [("Mean of all futures", _table(rows, ["line"], "mean"))]
+    tables = {"mean": _table(rows, ["line"], "mean")}
     for path in PATHS:
-        one = mine[mine["path"] == path]
-        number = f" (number {int(one['draw'].iloc[0])})" if len(one) else ""
-        title = f"Future near the {path.upper()} of closing cash{number}"
-        tables.append((title, _table(one, ["metric"], "value")))
-    blocks, row = [], 3
-    for title, values in tables:
-        blocks.append(_cash_block(sheet, row, title, values, periods, "cash_opening" in named))
-        row += len(RECEIPTS) + len(PAYMENTS) + 8
+        tables[path] = _table(mine[mine["path"] == path], ["metric"], "value")
+    blocks: list[Block] = []
+    row = 4
+    for path, title in cash_titles(answer, kind).items():
+        if len(blocks) == PAGE:
+            sheet.sheet.set_h_pagebreaks([row])
+        write = _CashBlock(sheet, path, tables[path], periods, inputs, drivers)
+        blocks.append(write.write(row, title))
+        row += len(write.names) + 2
     _closing(sheet, row, rows[rows["line"] == "closing"], periods)
     return blocks
 
@@ -112,45 +97,83 @@ def _heads(sheet: LiveSheet, row: int, periods: Sequence[str]) -> None:
     sheet.sheet.repeat_rows(row)
 
 
-def _cash_block(
-    sheet: LiveSheet,
-    row: int,
-    title: str,
-    values: Mapping[tuple[str, ...], float],
-    periods: Sequence[str],
-    opened: bool,
-) -> Block:
-    sheet.text((row, 0), title, bold=True)
-    names = ("opening", *RECEIPTS, "receipts", *PAYMENTS, "payments", "net", "closing")
-    at = {name: row + 1 + n for n, name in enumerate(names)}
-    for name, line in at.items():
-        strong = {"bold": True, "top": 1} if name in ("receipts", "payments", "net", "closing") else {}
-        sheet.text((line, 0), _called(name), **strong)
-    for column, period in enumerate(periods, 1):
-        if column == 1 and opened:
-            sheet.formula((at["opening"], column), "=cash_opening", values[(period, "opening")])
-        elif column == 1:
-            sheet.number((at["opening"], column), values[(period, "opening")])
+class _CashBlock:
+    """The mean or one future: opening, receipts, payments, closing, and headroom where there is a floor."""
+
+    def __init__(
+        self,
+        sheet: LiveSheet,
+        path: str,
+        values: Mapping[tuple[str, ...], float],
+        periods: Sequence[str],
+        inputs: Inputs,
+        drivers: Drivers,
+    ) -> None:
+        self.sheet, self.path, self.values, self.periods = sheet, path, values, periods
+        self.inputs, self.drivers = inputs, drivers
+        headroom = ("headroom",) if inputs.follows("cash_opening") else ()
+        self.names = (
+            "opening", *RECEIPTS, "receipts", *PAYMENTS, "payments", "net", "closing", *headroom,
+        )  # fmt: skip
+
+    def write(self, row: int, title: str) -> Block:
+        """The block from a row on."""
+        sheet = self.sheet
+        sheet.text((row, 0), title, bold=True)
+        at = {name: row + 1 + n for n, name in enumerate(self.names)}
+        for name, line in at.items():
+            strong = {"bold": True, "top": 1} if name in ("receipts", "payments", "net", "closing") else {}
+            sheet.text((line, 0), _called(name), **strong)
+        for p, period in enumerate(self.periods):
+            self._opening(at, p, period)
+            for name in (*RECEIPTS, *PAYMENTS):
+                self._flow(at, name, p, period)
+            self._sums(at, p + 1)
+        columns = tuple(range(1, len(self.periods) + 1))
+        block = Block(sheet, at, columns)
+        if columns:
+            for name in set(self.names) - {"opening", "closing", "headroom"}:
+                sheet.sum((at[name], columns[-1] + 1), block.cells(name), italic=True)
+        return block
+
+    def _opening(self, at: Mapping[str, int], p: int, period: str) -> None:
+        cell = (at["opening"], p + 1)
+        if p:
+            self.sheet.same(cell, (at["closing"], p))
+        elif self.inputs.follows("cash_opening"):
+            self.sheet.formula(cell, "=cash_opening", self.values[(period, "opening")])
         else:
-            sheet.same((at["opening"], column), (at["closing"], column - 1))
-        for name in (*RECEIPTS, *PAYMENTS):
-            sheet.number((at[name], column), values[(period, name)])
+            self.sheet.number(cell, self.values[(period, "opening")])
+
+    def _flow(self, at: Mapping[str, int], name: str, p: int, period: str) -> None:
+        cell, value = (at[name], p + 1), self.values[(period, name)]
+        row = self.drivers.receipts.get((self.path, name))
+        if row is not None:
+            there = self.drivers.sheet.away([(row, p + 2)])[0]
+            self.sheet.formula(cell, f"={there}*(1+cash_vat)", value)
+        elif name in PAYMENTS and (made := self.drivers.line(self.path, name, p)):
+            self.sheet.formula(cell, *made)
+        else:
+            self.sheet.number(cell, value)
+
+    def _sums(self, at: Mapping[str, int], column: int) -> None:
+        look: dict[str, Any] = {"bold": True, "top": 1}
         for name, parts in (("receipts", RECEIPTS), ("payments", PAYMENTS)):
-            sheet.sum((at[name], column), [(at[p], column) for p in parts], bold=True, top=1)
+            self.sheet.sum((at[name], column), [(at[p], column) for p in parts], **look)
         for name, two in (("net", ("receipts", "payments")), ("closing", ("opening", "net"))):
-            sheet.plus((at[name], column), [(at[p], column) for p in two], bold=True, top=1)
-    columns = tuple(range(1, len(periods) + 1))
-    block = Block(sheet, at, columns)
-    if periods:
-        for name in set(names) - {"opening", "closing"}:
-            sheet.sum((at[name], columns[-1] + 1), block.cells(name), italic=True)
-    return block
+            self.sheet.plus((at[name], column), [(at[p], column) for p in two], **look)
+        if "headroom" in at:
+            closing = (at["closing"], column)
+            value = self.sheet.values[closing] - self.inputs.number("cash_floor")
+            self.sheet.formula((at["headroom"], column), f"={place(closing)}-cash_floor", value)
 
 
 def _called(name: str) -> str:
     contracted = " (contracted)" if name in RECEIPTS[:2] else " (speculative)" if name in RECEIPTS else ""
     said = name.removeprefix("receipts_").replace("_", " ")
-    said = {"vat": "VAT", "supplier": "suppliers"}.get(said, said)
+    said = {"vat": "VAT", "supplier": "suppliers", "headroom": "   Headroom over the floor"}.get(said, said)
+    if name == "headroom":
+        return said
     indent = "   " if name in (*RECEIPTS, *PAYMENTS) else ""
     return f"{indent}{said[0].upper()}{said[1:]}{contracted}"
 
@@ -158,7 +181,9 @@ def _called(name: str) -> str:
 def _closing(sheet: LiveSheet, row: int, rows: pd.DataFrame, periods: Sequence[str]) -> None:
     """Quantiles of the closing balance, and odds of falling below the floor: values."""
     sheet.text(
-        (row, 0), "Closing balance: quantiles of all futures (values; quantiles do not add)", bold=True
+        (row, 0),
+        "Closing balance: quantiles of all futures (simulated values; they neither add nor follow inputs)",
+        bold=True,
     )
     shown = [c for c in rows.columns if _percent(c)]
     odds = ["p_below"] if rows["p_below"].notna().any() else []
@@ -175,14 +200,14 @@ def _percent(column: str) -> bool:
     return column[0] == "p" and column[1:].replace(".", "").isdigit()
 
 
-def chain_sheet(book: Any, styles: Styles, answer: Answer, months: Sequence[Block]) -> list[Block]:
+def chain_sheet(sheet: LiveSheet, answer: Answer, months: Sequence[Block]) -> list[Block]:
     """Bookings to receipts by month: the mean and three futures, part by part."""
-    sheet = LiveSheet(book, "monthly chain", styles)
     rows = answer.beside["revenue"].rows
     periods = _order(rows)
     sheet.text((0, 0), "From bookings to billings, revenue and receipts", bold=True, font_size=14)
     sheet.text((1, 0), answer.beside["revenue"].words)
-    _heads(sheet, 2, periods)
+    status(sheet, (2, 0))
+    _heads(sheet, 3, periods)
     paths = answer.beside["paths"].rows
     mine = paths[(paths["chosen_by"] == "bookings") & (paths["kind"] == "month")]
     tables: list[tuple[str, dict[tuple[str, ...], float], dict[Any, float]]]
@@ -192,7 +217,7 @@ def chain_sheet(book: Any, styles: Styles, answer: Answer, months: Sequence[Bloc
         title = f"Future near the {path.upper()} of bookings (number {int(one['draw'].iloc[0])})"
         got = one[one["metric"].isin(RECEIPTS)].groupby("period")["value"].sum()
         tables.append((title, _table(one, ["metric", "component"], "value"), got.to_dict()))
-    blocks, row = [], 3
+    blocks, row = [], 4
     known = _order(answer.rows[answer.rows["kind"] == "month"])
     for title, values, received in tables:
         sheet.text((row, 0), title, bold=True)
@@ -252,7 +277,9 @@ def _receipts(
 def quantile_sheet(book: Any, styles: Styles, answer: Answer) -> None:
     """Every quantile of every line, as a value."""
     sheet = LiveSheet(book, "quantiles", styles)
-    sheet.text((0, 0), "Quantiles of all futures: values. Quantiles do not add.", bold=True, font_size=14)
+    title = "Quantiles of all futures: simulated values. They neither add nor follow inputs."
+    sheet.text((0, 0), title, bold=True, font_size=14)
+    status(sheet, (1, 0))
     chain = answer.beside["revenue"].rows
     shown = [c for c in chain.columns if _percent(c)]
     for at, head in enumerate(("Answer", "Period", "Line", "Part", "Mean", *(c.upper() for c in shown))):

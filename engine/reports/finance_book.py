@@ -12,10 +12,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from quotacast.engine.answer import Answer
+from quotacast.engine.reports.book_drivers import dates_sheet, drivers_sheet
+from quotacast.engine.reports.book_inputs import Inputs, assumptions_sheet, status
 from quotacast.engine.reports.book_parts import (
+    CASH_SHEETS,
     Block,
-    assumptions_sheet,
     cash_sheet,
+    cash_titles,
     chain_sheet,
     listing,
     quantile_sheet,
@@ -23,6 +26,8 @@ from quotacast.engine.reports.book_parts import (
 from quotacast.engine.reports.live_sheet import EXACT, MONEY, ODDS, LiveSheet, Styles, place
 from quotacast.engine.reports.units import plain
 
+#: Horizons of the record of receipts.
+HORIZONS = {"m1": "Next month", "m2": "Second month", "m3": "Third month", "w13": "Next 13 weeks"}
 _HEADS = ("Mean", "Future near P10", "Future near P50", "Future near P90")
 
 
@@ -38,15 +43,22 @@ def as_finance_book(answer: Answer) -> bytes:
         book.set_properties({"created": EPOCH, "title": "Finance forecast"})
         book.set_calc_mode("auto")
         styles = Styles(book)
-        named = assumptions_sheet(book, styles, answer.beside["assumptions"])
+        inputs = assumptions_sheet(book, styles, answer.beside["assumptions"])
         summary = LiveSheet(book, "summary", styles)  # the sheets stand in the order in which they are made
-        weeks = cash_sheet(book, styles, answer, "week", named)
-        months = cash_sheet(book, styles, answer, "month", named)
-        chain = chain_sheet(book, styles, answer, months)
+        made = {kind: LiveSheet(book, name, styles) for kind, name in CASH_SHEETS.items()}
+        chain_of = LiveSheet(book, "monthly chain", styles)
+        blocks = {}
+        for kind, sheet in made.items():
+            titles = cash_titles(answer, kind)
+            drivers = drivers_sheet(book, styles, answer.beside["drivers"], kind, inputs, titles)
+            blocks[kind] = cash_sheet(sheet, answer, kind, inputs, drivers)
+        weeks, months = blocks["week"], blocks["month"]
+        dates_sheet(book, styles, answer.beside["drivers"].beside["dates"])
+        chain = chain_sheet(chain_of, answer, months)
         quantile_sheet(book, styles, answer)
         listing(book, styles, "data quality", answer.beside["check"])
         _provenance(LiveSheet(book, "provenance", styles), flatten(answer.provenance))
-        _Summary(summary, answer).write(weeks, months, chain)
+        _Summary(summary, answer, inputs).write(weeks, months, chain)
         summary.sheet.activate()
     return out.getvalue()
 
@@ -62,8 +74,8 @@ def _provenance(sheet: LiveSheet, lines: Sequence[tuple[str, str]]) -> None:
 class _Summary:
     """The sheet that formulas fill from the others."""
 
-    def __init__(self, sheet: LiveSheet, answer: Answer) -> None:
-        self.sheet, self.answer, self.row = sheet, answer, 0
+    def __init__(self, sheet: LiveSheet, answer: Answer, inputs: Inputs) -> None:
+        self.sheet, self.answer, self.inputs, self.row = sheet, answer, inputs, 0
 
     def write(self, weeks: Sequence[Block], months: Sequence[Block], chain: Sequence[Block]) -> None:
         """All of it, top to bottom."""
@@ -75,9 +87,11 @@ class _Summary:
             "means and three single futures; quantiles do not add."
         )
         self.line(
-            "A changed opening balance moves all balances after it; every other input needs a new run, since "
-            "what is grey was simulated."
+            "Cash follows the inputs that are marked so on the sheet assumptions; what is grey was simulated "
+            "and needs a new run: quotacast cash."
         )
+        status(self.sheet, (self.row, 0))
+        self.row += 1
         self.heads("Bookings to revenue, to the horizon; futures chosen by bookings")
         self.flows(chain, ("bookings", "billings", "revenue", "gross_margin"), "total")
         self.flows(chain, ("receipts",), "total")
@@ -89,12 +103,14 @@ class _Summary:
             self.flows(months, (line,), None)
         self.stocks(months, ("closing",))
         self.balance(months)
+        self.floor(months)
         if weeks and weeks[0].columns:
             self.heads("Cash, the weeks of the short view; the same futures")
             for line in ("receipts", "payments", "net"):
                 self.flows(weeks, (line,), None)
             self.stocks(weeks, ("closing",))
         self.risk(told)
+        self.record(told.get("record") or {})
         self.sheet.sheet.set_column(0, 0, 62)
         self.sheet.sheet.set_column(1, 4, 18)
 
@@ -148,6 +164,25 @@ class _Summary:
             self.sheet.formula((self.row, at), text, round(value, 2), EXACT)
         self.row += 1
 
+    def floor(self, blocks: Sequence[Block]) -> None:
+        """Month ends against the floor."""
+        if not self.inputs.follows("cash_opening"):
+            return
+        limit = self.inputs.number("cash_floor")
+        for text in ("Lowest month end", "Headroom of it over the floor", "Month ends below the floor"):
+            self.sheet.text((self.row, 0), text)
+            for at, block in enumerate(blocks, 1):
+                cells = block.cells("closing")
+                where = f"'{block.sheet.name}'!{place(cells[0])}:{place(cells[-1])}"
+                closing = [block.sheet.values[cell] for cell in cells]
+                formula, value, form = {
+                    "L": (f"=MIN({where})", min(closing), EXACT),
+                    "H": (f"=MIN({where})-cash_floor", min(closing) - limit, EXACT),
+                    "M": (f'=COUNTIF({where},"<"&cash_floor)', sum(x < limit for x in closing), "0"),
+                }[text[0]]
+                self.sheet.formula((self.row, at), formula, value, form)
+            self.row += 1
+
     def clocks(self, blocks: Sequence[Block]) -> None:
         """Billings after the as-of date = revenue + change in (deferred - unbilled)."""
         opening = self.answer.beside["revenue"].summary["opening"]
@@ -167,7 +202,13 @@ class _Summary:
     def risk(self, told: Any) -> None:
         """Figures of all futures: values, since no formula here could find them."""
         self.row += 1
-        self.line("Risk, over all futures (values; they do not add)", bold=True, bottom=1)
+        self.line(
+            "Risk, over all futures (simulated values: rerun quotacast cash after changing inputs)",
+            bold=True,
+            bottom=1,
+        )
+        status(self.sheet, (self.row, 0))
+        self.row += 1
         if told["relative"]:
             self.line("The plan has no opening balance: cash is told as a change, and no floor is judged.")
             return
@@ -182,6 +223,26 @@ class _Summary:
         for label, parts in told["drivers"].items():
             for name, share in parts.items():
                 self.figure(f"Share of the variance at the end of {label}: {name}", share, ODDS)
+
+    def record(self, told: Any) -> None:
+        """How receipts forecast in the past turned out: values."""
+        if not told:
+            return
+        self.row += 1
+        line = str(told["line"])
+        self.sheet.text((self.row, 0), "Track record of receipts", bold=True, bottom=1)
+        if told["horizons"]:
+            for at, head in enumerate(("Origins", "80 % ranges held", "Errors smaller by", "± one s.e."), 1):
+                self.sheet.text((self.row, at), head, bold=True, bottom=1, align="right")
+        self.row += 1
+        self.line(f"{line[0].upper()}{line[1:]}.")
+        for one in told["horizons"]:
+            self.sheet.text((self.row, 0), f"{HORIZONS[one['horizon']]}, against {one['against']}")
+            self.sheet.number((self.row, 1), one["n"], "0")
+            for at, key in enumerate(("coverage_80", "skill", "skill_se"), 2):
+                if plain(one[key]) is not None:
+                    self.sheet.number((self.row, at), one[key], "0%")
+            self.row += 1
 
     def figure(self, text: str, value: Any, form: str = MONEY) -> None:
         self.sheet.text((self.row, 0), text)

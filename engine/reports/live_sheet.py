@@ -6,15 +6,18 @@ written as text, so that no name from a CRM becomes a formula.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
 from quotacast.engine.reports.units import clean, plain
 
-MONEY = "#,##0"
+MONEY = "#,##0;-#,##0;–"
 EXACT = "#,##0.00"
 ODDS = "0.0%"
 COLOURS = {"input": "#0000FF", "formula": "#000000", "link": "#00803C", "simulated": "#595959"}
+_DAY = "yyyy-mm-dd"
+_EPOCH = dt.date(1899, 12, 30)  # day 0 of spreadsheets
 _TEXT = 32_767  # what a cell holds
 Cell = tuple[int, int]
 
@@ -52,6 +55,7 @@ class LiveSheet:
         self.sheet.set_landscape()
         self.sheet.set_paper(9)
         self.sheet.fit_to_pages(1, 0)
+        self.sheet.set_footer("&L&A&R&P / &N")
 
     def text(self, at: Cell, text: Any, **style: Any) -> None:
         """Text, whatever it begins with."""
@@ -70,6 +74,20 @@ class LiveSheet:
         self.values[at] = value
         look = self.styles.of(num_format=form, font_color=COLOURS[kind], **style)
         self.sheet.write_formula(*at, text, look, value)
+
+    def words(self, at: Cell, text: str, value: str, **style: Any) -> None:
+        """A formula whose value is text."""
+        self.sheet.write_formula(*at, text, self.styles.of(**style), clean(value)[:_TEXT])
+
+    def date(self, at: Cell, value: dt.date, **style: Any) -> None:
+        """A day."""
+        look = self.styles.of(num_format=_DAY, **style)
+        self.sheet.write_datetime(*at, dt.datetime.combine(value, dt.time()), look)
+
+    def day(self, at: Cell, text: str, value: dt.date | None) -> None:
+        """A formula whose value is a day, or empty text."""
+        number = "" if value is None else (value - _EPOCH).days
+        self.sheet.write_formula(*at, text, self.styles.of(num_format=_DAY), number)
 
     def sum(self, at: Cell, cells: Sequence[Cell], form: str = MONEY, **style: Any) -> None:
         """The sum of cells that follow one another, in one row or column."""
@@ -97,8 +115,13 @@ class LiveSheet:
 def place(cell: Cell) -> str:
     """``(2, 27)`` as ``AB3``."""
     row, column = cell
-    letters, column = "", column + 1
+    return f"{letters(column)}{row + 1}"
+
+
+def letters(column: int, fixed: bool = False) -> str:
+    """``27`` as ``AB``; with a dollar sign where it is not to move along."""
+    out, column = "", column + 1
     while column:
         column, rest = divmod(column - 1, 26)
-        letters = chr(65 + rest) + letters
-    return f"{letters}{row + 1}"
+        out = chr(65 + rest) + out
+    return f"${out}" if fixed else out

@@ -109,10 +109,10 @@ def facts(sections: Sequence[Section]) -> list[tuple[str, str]]:
     return said
 
 
-def _table(answer: Answer) -> dict[str, Any]:
-    """What the template needs of an answer's table."""
+def _table(answer: Answer, whole: bool = False) -> dict[str, Any]:
+    """What the template needs of an answer's table; ``whole`` keeps columns that are the same throughout."""
     rows = len(answer.rows)
-    varying, phrases = split_constant(columns(answer), rows)
+    varying, phrases = (columns(answer), []) if whole else split_constant(columns(answer), rows)
     shown = min(rows, PAGE_ROWS)
     meanings = {f.name: clean(f.meaning) for f in answer.fields}
     return {
@@ -134,7 +134,10 @@ def _section(section: Section) -> dict[str, Any]:
         "lines": [clean(line) for line in lines if line],
         "note": clean(section.note) if section.note else None,
         "pictures": None if answer is None else pictures(answer, section.chart),
-        "table": None if answer is None or section.numbers == "none" else _table(answer),
+        # a table that is not folded has no caption, which could say what a constant column says
+        "table": None
+        if answer is None or section.numbers == "none"
+        else _table(answer, section.numbers == "shown"),
         "folded": section.numbers == "folded",
         "wide": section.wide,
     }

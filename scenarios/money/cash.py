@@ -15,6 +15,7 @@ from quotacast.engine.finance.risk import shares
 from quotacast.models.periods import Period
 from quotacast.scenarios.drawsfile import cash_draws, check_paths, written
 from quotacast.scenarios.money.ledger import check_money, ledger_of
+from quotacast.scenarios.money.receiptsrecord import receipts_record
 from quotacast.scenarios.run import Run
 
 #: Weeks of the short view.
@@ -46,7 +47,11 @@ def cash_found(run: Run, percents: Sequence[float]) -> tuple[Answer, CashPaths, 
     paths = cash_paths(ledger, spans, told=lambda share: run.told("cash", share))
     stated = run.plan.cash
     floor = None if stated is None or stated.opening is None else stated.floor
-    facts = {"payments": ledger.payments.basis, "open_invoices": float(ledger.open.cents.sum()) / 100}
+    facts = {
+        "payments": ledger.payments.basis,
+        "open_invoices": float(ledger.open.cents.sum()) / 100,
+        "record": receipts_record(run),
+    }
     answer = cash(
         paths,
         floor,

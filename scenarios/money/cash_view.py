@@ -127,6 +127,8 @@ def _risk(summary: Mapping[str, Any], width: int) -> Iterator[str]:
     for label, parts in summary["drivers"].items():
         said = [f"{name} {percent(share)}" for name, share in parts.items()]
         yield from packed([f"variance at the end of {label}", *said], label="Drivers", width=width)
+    if summary.get("record"):
+        yield from packed([summary["record"]["line"]], label="Record", width=width)
 
 
 def _alerts(alerts: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -90,10 +90,11 @@ def ledger_of(run: Run, margins: bool = True) -> Ledger:
     check_money(run.plan)
     able = [name for name in METRICS if margins or name != "gross_margin"]
     able = [name for name in able if not run.able.reason(name)]
-    first = int(day_number(run.history.as_of_date)) + 1
+    first = run_first(run)
     days = Days(run.plan.calendar, first, int(day_number(run.plan.horizon_period.last)) - first + 1)
     paths = run.paths(_daily(run), able)
     account, terms = account_of(run.plan), run.plan.terms
+    months = days.months(months_back(account))
     return Ledger(
         history=run.history,
         wins=Wins(
@@ -106,7 +107,8 @@ def ledger_of(run: Run, margins: bool = True) -> Ledger:
         account=account,
         payments=_payments(run),
         costs=run.costs,
-        payroll=_payroll(run, paths, days.months(months_back(account))),
+        payroll=_payroll(run, paths, months),
+        joiners=_joiners(run, paths, months),
         quotas=_rep_quotas(run),
         term_months=None if terms is None else terms.term_months,
         invoice_days=None if terms is None else terms.invoice_days,
@@ -160,6 +162,29 @@ def _payroll(run: Run, paths: Paths, months: tuple[Period, ...]) -> Ints:
             known = int(past.loc[inside, "value"].sum())
         out.append(known + np.atleast_1d(pay.sums(seats, _days_within(paths.steps, low, high))))
     return np.stack(np.broadcast_arrays(*out), axis=1).astype(np.int64)
+
+
+def _joiners(run: Run, paths: Paths, months: tuple[Period, ...]) -> Ints:
+    """Reps who join in each month, by the data, the plan or after a leaver; shape (1 or futures, months)."""
+    first, last = (np.array([int(day_number(d)) for d in ends]) for ends in zip(
+        *((m.first, m.last) for m in months), strict=True
+    ))  # fmt: skip
+    table = run.history.reps.dropna(subset=["hired_on"]).groupby("rep_id")["hired_on"].min()
+    known = [int(day_number(day)) for rep, day in table.items() if str(rep) in run.people.reps]
+    known += [int(day_number(hire.on)) for hire in run.drivers.hires]
+    day = np.array(known, dtype=np.int64)[:, None]
+    out = ((day >= first) & (day <= last)).sum(axis=0, dtype=np.int64)[None]
+    pay: Any = paths.payrolls.get("cost_cents")
+    if pay is None:
+        return np.asarray(out)
+    joined = pay.joined[:, pay.seat != np.arange(pay.seat.size)] + run_first(run)
+    after = ((joined[:, :, None] >= first) & (joined[:, :, None] <= last)).sum(axis=1)
+    return np.asarray(out + after, dtype=np.int64)
+
+
+def run_first(run: Run) -> int:
+    """Day number of the first simulated day."""
+    return int(day_number(run.history.as_of_date)) + 1
 
 
 def _days_within(steps: Steps, low: int, high: int) -> slice:

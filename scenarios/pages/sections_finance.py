@@ -17,7 +17,7 @@ from quotacast.engine.backtest.origin_forecast import OURS
 from quotacast.engine.reports.fan import short
 from quotacast.engine.reports.page import Section
 from quotacast.engine.reports.words import money, money_range, percent, ratio
-from quotacast.scenarios.money.cash_view import CONTRACTED, SPECULATIVE
+from quotacast.scenarios.money.cash_view import CONTRACTED, PAYMENTS, SPECULATIVE
 from quotacast.scenarios.pages.case import Case
 from quotacast.scenarios.pages.sections import record_sentence, text_fields
 from quotacast.scenarios.screen import HEADLINE
@@ -29,6 +29,7 @@ HORIZONS = {
     "m3": "third month",
     "rq": "rest of the quarter",
     "q1": "next quarter",
+    "w13": "next 13 weeks",
     "y1": "next year",
 }
 #: What the shares of the variance are about.
@@ -50,7 +51,9 @@ def top(case: Case) -> tuple[str, list[tuple[str, str]]]:
     said = [(f"Cash at the end of {short(last['period'])}: low – middle – high", spread)]
     if told["relative"]:
         return f"Cash as a change since {case.run.history.as_of_date:%d %B %Y}: no opening is stated", said
-    said = [("Cash today", money(told["opening"])), ("Floor", money(told["floor"])), *said]
+    today = case.run.history.as_of_date
+    said = [(f"Cash on {today.day} {today:%b %Y}", money(told["opening"])), *said]
+    said.insert(1, ("Floor", money(told["floor"])))
     said.append(("Credit line for 95% safety", money(told["credit_line"])))
     odds = percent(told["p_below"])
     return f"Cash falls below the floor of {money(told['floor'], currency)} in {odds} of futures", said
@@ -116,7 +119,14 @@ def floor(case: Case) -> Section:
         return Section(months, heading, "cash", lines=none, numbers="none", wide=True)
     weeks = _cash(case, "closing", kind="week")
     worst = weeks.iloc[int(weeks["p_below"].to_numpy().argmax())] if len(weeks) else None
-    lines = ["Odds of falling below the floor: " + "; ".join(map(_first, told["alerts"])) + "."]
+    months_odds = months.rows["p_below"].to_numpy(dtype=float)
+    most = int(months_odds.argmax())
+    lines = [
+        f"{percent(told['p_below'])} of futures fall below it on some evening to "
+        f"{short(months.rows['period'].iloc[-1])}; of a single month the odds are highest in "
+        f"{short(months.rows['period'].iloc[most])}, {percent(months_odds[most])}. "
+        f"By week or month they are {_firsts(told['alerts'])}."
+    ]
     if worst is not None:
         lines.append(
             f"In the weeks to {worst_day(weeks)} the odds of falling below it are at most "
@@ -138,14 +148,17 @@ def worst_day(weeks: pd.DataFrame) -> str:
     return f"{day.day} {day:%B %Y}"
 
 
-def _first(alert: Mapping[str, Any]) -> str:
-    """When the odds of falling below first exceed a level."""
-    when = f"week {alert['week']}" if alert["week"] else short(alert["month"]) if alert["month"] else ""
-    return f"above {alert['odds']:.0%} {f'first in {when}' if when else 'at no time'}"
+def _firsts(alerts: Sequence[Mapping[str, Any]]) -> str:
+    """When the odds of falling below first exceed each level."""
+    when = [(a["odds"], f"week {a['week']}" if a["week"] else short(a["month"]) if a["month"] else "")
+            for a in alerts]  # fmt: skip
+    said = [f"above {odds:.0%} first in {at}" for odds, at in when if at]
+    never = [odds for odds, at in when if not at]
+    return ", ".join([*said, *([f"never above {min(never):.0%}"] if never else [])])
 
 
 def downside(case: Case) -> Section:
-    """One future in ten is worse: what it brings, and what drives it."""
+    """One future in ten is worse: what it brings by quarter, and what drives it."""
     paths = case.cash.beside["paths"].rows
     one = paths[(paths["chosen_by"] == "cash") & (paths["path"] == "p10") & (paths["kind"] == "month")]
     bookings, base = _sum(one, "bookings"), sum(_chain(case, "bookings", "total").values())
@@ -154,16 +167,45 @@ def downside(case: Case) -> Section:
     closing = one[one["metric"] == "closing"]
     least = closing.iloc[int(closing["value"].to_numpy().argmin())]
     lines = [
-        f"One future in ten ends with less cash than this one (number {int(one['draw'].iloc[0])}): bookings "
-        f"{money(bookings)} ({_against(bookings, base)}), receipts {money(received)} "
-        f"({_against(received, expected)}), lowest month end {money(least['value'])} in "
-        f"{short(least['period'])}, at the end {money(closing['value'].iloc[-1])}.",
+        f"One future in ten ends with less cash than this one: bookings {money(bookings)} "
+        f"({_against(bookings, base)}), receipts {money(received)} ({_against(received, expected)}), lowest "
+        f"month end {money(least['value'])} in {short(least['period'])}, at the end "
+        f"{money(closing['value'].iloc[-1])}.",
     ]
     for label, parts in case.cash.summary["drivers"].items():
         said = ", ".join(f"{percent(share)} {CLOCKS[name]}" for name, share in parts.items())
-        lines.append(f"Why cash at the end of {short(label)} is uncertain: {said}.")
-    note = "A single simulated future, so that its lines add up; shares are of the variance."
-    return Section(None, "The downside case", None, note, tuple(lines), wide=True)
+        weeks = _cash(case, "closing", kind="week")
+        when = f"on {worst_day(weeks)}" if "-W" in label else f"at the end of {short(label)}"
+        lines.append(f"Why cash {when} is uncertain: {said}.")
+    note = (
+        f"Future {int(one['draw'].iloc[0])} of the simulation, a single one so that its lines add up; mean "
+        "is of all futures, least over floor of month ends, shares are of the variance."
+    )
+    table = _downside_table(case, one)
+    return Section(table, "The downside case", None, note, tuple(lines), "shown", wide=True)
+
+
+def _downside_table(case: Case, one: pd.DataFrame) -> Answer:
+    """Receipts, payments and closing cash by quarter: of the downside, and on average."""
+    receipts = set(LINE_NAMES.values())
+    worse = {
+        "in": one[one["metric"].isin(receipts)].groupby("period", sort=False)["value"].sum(),
+        "out": one[one["metric"].isin(PAYMENTS)].groupby("period", sort=False)["value"].sum(),
+        "end": one[one["metric"] == "closing"].set_index("period")["value"],
+    }
+    mean = {"in": _by_period(_cash(case, *receipts)), "out": _by_period(_cash(case, *PAYMENTS))}
+    end, limit = _by_period(_cash(case, "closing")), case.cash.summary["floor"]
+    rows = []
+    for quarter, months in _quarters(case, list(end)).items():
+        cells = [sum(float(x[m]) for m in months) for x in (worse["in"], mean["in"])]
+        cells += [-sum(float(x[m]) for m in months) for x in (worse["out"], mean["out"])]
+        closing = float(worse["end"][months[-1]])
+        cells += [closing, end[months[-1]]]
+        over = () if limit is None else (money(min(float(worse["end"][m]) for m in months) - limit),)
+        rows.append((short(quarter).replace(" ", "\u00a0"), *map(money, cells), *over))
+    names = ["quarter", "receipts", "mean", "payments", "mean ", "cash at end", "mean  "]
+    names += [] if limit is None else ["least over floor"]
+    return _worded(case, names, rows)
 
 
 def _sum(rows: pd.DataFrame, metric: str) -> float:
@@ -193,7 +235,7 @@ def contracted(case: Case) -> Section:
         "the rest is from deals that are open, new or renewed.",
     )
     note = "Signed is contracted, not signed is speculative: open deals, new business and renewals."
-    names = ("quarter", "receipts signed", "not signed", "revenue signed", "not signed ")
+    names = ("quarter", "receipts signed", "receipts not signed", "revenue signed", "revenue not signed")
     return Section(
         _worded(case, names, rows), "Contracted and speculative", None, note, lines, "shown", wide=True
     )
@@ -210,9 +252,11 @@ def _quarters(case: Case, months: Sequence[str]) -> dict[str, list[str]]:
 
 def record(case: Case) -> Section:
     """How past forecasts turned out, the losses included."""
-    found = case.record
+    found, receipts = case.record, case.cash.summary["record"]
+    said = _receipts_lines(receipts)
     if found is None:
-        return Section(None, "Track record", lines=(record_sentence(case),), wide=True)
+        none = record_sentence(case).replace("There is none", "Of bookings there is none", 1)
+        return Section(None, "Track record", lines=(none, *said), wide=True)
     ours = [
         m
         for m in found.summary["models"]
@@ -236,12 +280,23 @@ def record(case: Case) -> Section:
         f"Odds on bookings are withheld ({case.withheld}): what stands here rests on the same futures."
         if case.withheld
         else "",
+        *said,
     )
-    note = "Errors: mean CRPS of company bookings against the simple method's; losses are shown. " + (
-        "Cash was not backtested here."
-    )
+    note = "Errors: mean CRPS against the simple method's, chosen afterwards; losses are shown."
     names = ("bookings of", "origins", "80% held", "errors", "best simple method")
     return Section(_worded(case, names, rows), "Track record", None, note, lines, "shown", wide=True)
+
+
+def _receipts_lines(told: Mapping[str, Any]) -> list[str]:
+    """How receipts forecast in the past turned out."""
+    line = str(told["line"])
+    lines = [f"{line[0].upper()}{line[1:]}."]
+    parts = [
+        f"{HORIZONS[one['horizon']]} {round(one['coverage_80'] * one['n'])} of {one['n']}, errors "
+        f"{_skill(one['skill'])} than {one['against'] or 'any'}"
+        for one in told["horizons"]
+    ]
+    return [*lines, f"By horizon, 80% ranges held: {'; '.join(parts)}."] if parts else lines
 
 
 def _skill(skill: float | None) -> str:
@@ -266,8 +321,21 @@ def terms(case: Case) -> Section:
         lines.append(f"VAT {percent(plan.cash.vat)}. Payments: {'; '.join(often) or 'none stated'}.")
     if plan.costs is not None:
         lines.append(f"Reps cost {money(plan.costs.rep_month)} a month each, and commission.")
+    lines.append(_debt(case))
     lines.append(f"Payment behaviour is {_payments(case)}; {_open(case)} of invoices are open.")
     return Section(None, "Assumptions and terms", lines=tuple(lines), wide=True)
+
+
+def _debt(case: Case) -> str:
+    """Debt service of the plan, and how far cash before it goes."""
+    debt = -sum(_by_period(_cash(case, "debt")).values())
+    if debt <= 0:
+        return "The plan states no debt service."
+    before = sum(_by_period(_cash(case, "net")).values()) + debt
+    return (
+        f"Debt service to the horizon is {money(debt)}; net cash flow before it is {money(before)} on "
+        f"average, {before / debt:.1f} times as much."
+    )
 
 
 def _payments(case: Case) -> str:
