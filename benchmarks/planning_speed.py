@@ -9,9 +9,9 @@ Wall time depends on who else uses the machine, so processor seconds stand besid
 * ``memory``: 1,000 reps, 12 months, bookings and their parts; peak memory of a process of its own.
 * ``sets``: 1,000 sets of quotas on the year's bookings of every rep, team and the company (20 reps), against
   testing each target on all futures by NumPy.
-* ``scenario``: one more scenario on the fitted example, the plan itself simulated already: simulation and odds of
-  bookings with four more hires, of whom alone there is something new to simulate, and with other odds of
-  winning, which are new to everybody.
+* ``scenario``: one more scenario on the fitted example, the plan itself simulated already: simulation and
+  odds of bookings with four more hires, of whom alone there is something new to simulate, and with other odds
+  of winning, which are new to everybody.
 """
 
 from __future__ import annotations

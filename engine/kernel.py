@@ -63,12 +63,14 @@ def draw_rates(p, d, position, age, time, out):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def rates(d, r, quarter, rep, of_draw, out):
-    """The same for a rep into ``out`` (bands x pieces,)."""
+def rates(d, r, quarter, rep, of_draw, cycle_times, out):
+    """The same for a rep whose cycle lasts so many times as long, into ``out`` (bands x pieces,)."""
     bands, pieces = of_draw.shape
     for band in range(bands):
         for piece in range(pieces):
-            out[band * pieces + piece] = of_draw[band, piece] * rep[d, r, quarter[piece]]
+            out[band * pieces + piece] = (
+                of_draw[band, piece] * rep[d, r, quarter[piece]] / cycle_times[r, piece]
+            )
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -200,7 +202,8 @@ def close_deals(
     new, new_stream = room_for(256)
     begin, end, cell, piece = spell[0], spell[1], spell[2], spell[3]
     before, risk = span[0], span[1]
-    days, rows = weights.shape[0], 1 if changed else 0
+    days = weights.shape[0]
+    rows = 1 if place.shape[0] > deals + days + 1 else 0  # spells by rep, where cycles are changed
     bootstraps, margins = margin_shares.shape[0], margin.shape[0] * (margin_cents.shape[0] > 0)
     keep_created, keep_won, keep_lost = created.shape[0] > 0, won.shape[0] > 0, lost.shape[0] > 0
     keep_days, keep_cents = won_days.shape[0] > 0, won_cents.shape[0] > 0
@@ -217,8 +220,8 @@ def close_deals(
             nobody = deal_at[r + 1] == deal_at[r] and begun_at[d, r + 1] == begun_at[d, r]
             if not asked[r] or (joined[d, r] >= days and nobody):
                 continue
-            rates(d, r, quarter, rep_win, draw_win, rate_win)
-            rates(d, r, quarter, rep_loss, draw_loss, rate_loss)
+            rates(d, r, quarter, rep_win, draw_win, cycle_times, rate_win)
+            rates(d, r, quarter, rep_loss, draw_loss, cycle_times, rate_loss)
             rep_wins, rep_losses, rep_value, shares_of = (
                 base_win[d, r],
                 base_loss[d, r],
@@ -299,16 +302,14 @@ def close_deals(
                     for j in range(first, beyond):
                         h_win = own_win * rate_win[cell[j]]
                         both = h_win + own_loss * rate_loss[cell[j]]
-                        if changed:
-                            stretch, times = cycle_times[r, piece[j]], share_times[r, piece[j]]
-                            both /= stretch
-                            h_win = min(h_win / stretch * times, both)
                         passed = risk[j] * both
                         if left <= passed:
                             target = before[j] + left / both
                             day, last = max(guide[int(target * FINE)], begin[j]), end[j] - 1
                             while day < last and cumulative[day + 1] < target:
                                 day += 1
+                            if changed:
+                                h_win = min(h_win * share_times[r, piece[j]], both)
                             if day >= gone[d, r] and start < gone[d, r]:
                                 h_win *= keep_odds
                                 owner = heir[d, r, int(unit(mix(stream ^ HEIR), draw) * heir.shape[2])]
@@ -363,7 +364,8 @@ def shared(arrays: dict[str, Any]) -> dict[str, Any]:
     """What all draws have in common and is quickly made."""
     names = ("cumulative", "weights", "edges", "piece_of_day", "age_edges", "cycle_times")
     grid = [arrays[name] for name in names]
-    days, reps = arrays["weights"].size, arrays["rep_key"].size if arrays["changed"] else 1
+    days, by_rep = arrays["weights"].size, (arrays["cycle_times"] != 1.0).any()
+    reps = arrays["rep_key"].size if by_rep else 1
     rep = np.concatenate([arrays["deal_rep"], np.repeat(np.arange(reps), days)])
     start = np.concatenate([arrays["deal_start"], np.tile(np.arange(days), reps)])
     place, spell, span = paths(rep, start, *grid)

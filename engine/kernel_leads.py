@@ -92,6 +92,7 @@ def convert_leads(
     deal_rep,
     deal_start,
     deal_segment,
+    cycle_times,  # (reps, pieces)
     begins,  # (posterior,) odds that a conversion begins an opportunity
     begins_times,  # (reps, days) changed rate of creation
     leads_created,  # (draws, reps, steps); empty where nobody asks for them, as the next ones
@@ -135,8 +136,8 @@ def convert_leads(
             if not asked[r] or (joined[d, r] >= days and deal_at[r + 1] == deal_at[r]):
                 at[d, r + 1] = size
                 continue
-            rates(d, r, quarter, rep_win, draw_win, rate_win)
-            rates(d, r, quarter, rep_loss, draw_loss, rate_loss)
+            rates(d, r, quarter, rep_win, draw_win, cycle_times, rate_win)
+            rates(d, r, quarter, rep_loss, draw_loss, cycle_times, rate_loss)
             expected = numbers_per_bin(
                 d, r, p, draw, bin_key, at_work, bin_edges, bin_quarter, bin_middle, tenure, tenure_edges,
                 follows, ramp_days, joined, gone, created_base, created_time, created_rep, created_tenure,

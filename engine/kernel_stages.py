@@ -33,7 +33,7 @@ def walk(
     arrays,  # in the order of stage_tables.ARRAYS
     win,  # the deal's own factors
     loss,
-    rate_win,  # (bands x pieces,)
+    rate_win,  # (bands x pieces,), changed cycles included
     rate_loss,
     move_time,  # (pieces,)
     end,  # the spells of the deal from the first simulated day on: day after the last, cell, piece
@@ -62,8 +62,8 @@ def walk(
             stop = end[j]
             if band + 1 < bands:
                 stop = min(stop, at + max(math.ceil((edges[band + 1] - in_stage) * stretch - 1e-9), 1))
-            h_win = win * rate_win[cell[j]] * stage_win[p, stage, band] * win_age[p, age] / stretch
-            h_loss = loss * rate_loss[cell[j]] * stage_loss[p, stage, band] * loss_age[p, age] / stretch
+            h_win = win * rate_win[cell[j]] * stage_win[p, stage, band] * win_age[p, age]
+            h_loss = loss * rate_loss[cell[j]] * stage_loss[p, stage, band] * loss_age[p, age]
             both = h_win + h_loss
             h_win = min(h_win * times, both)
             h_move = stage_move[p, stage, band] * move_age[p, age] * move_time[piece[j]] / stretch

@@ -224,7 +224,7 @@ def _run(tables: Tables, shared: Mapping[str, dict[str, Any]], first: int, resul
 
 #: Arrays of leads that only :func:`kernel_leads.shared` and the closed form read.
 _ONLY_SHARED = (
-    "weights", "edges", "piece_of_day", "bin_label", "rep_key", "age_edges", "cycle_times", "share_times",
+    "weights", "edges", "piece_of_day", "bin_label", "rep_key", "age_edges", "share_times",
     "amount_win", "amount_loss", "deal_band",
 )  # fmt: skip
 

@@ -53,7 +53,7 @@ DEFAULT_METHOD: Method = "laplace"
 FIT_DRAWS = 2000
 #: Simulated futures per origin of a backtest, and the version of what is recorded there.
 RECORD_DRAWS = 2000
-RECORD_VERSION = 4
+RECORD_VERSION = 5
 #: Why revenue that is spread over time is not a metric of quotas.
 SPREAD = (
     "the plan's terms spread it over time, which `quotacast revenue` tells for the company; "
