@@ -326,30 +326,37 @@ def propose(problem: Problem, guess: Guess, proposal: SplitT, points: int, draws
 def candidates(found: Conditional, noise: Floats) -> tuple[Floats, Floats]:
     """Antithetic draws of the levels given ``zeta`` and their log weights before ``q(zeta)``."""
     problem, scales = found.problem, found.scales
-    noise = np.concatenate([noise, -noise], axis=1)
     centre = found.point.z + found.factor.solve(found.point.gradient) + found.shift
-    kept = found.factor.truncate(noise, centre)
-    z = centre[:, None] + found.factor.colour(noise)
-    x = problem.mean[:, None] + problem.to_levels(z, scales)
+    if problem.bounds():
+        noise = np.concatenate([noise, -noise], axis=1)
+        kept = found.factor.truncate(noise, centre)
+        z = centre[:, None] + found.factor.colour(noise)
+        squares = np.sum(noise**2, axis=0)
+    else:
+        kept, deviation = np.zeros(2 * noise.shape[1]), found.factor.colour(noise)
+        z = np.concatenate([centre[:, None] + deviation, centre[:, None] - deviation], axis=1)
+        squares = np.tile(np.sum(noise**2, axis=0), 2)
+    x = problem.mean[:, None] + scales.to_levels(z)
     if problem.declaration.family == "normal":
         return x, found.log_marginal + kept
     own = scales.own
-    design = problem.design
-    log_weights = kept + problem.y_levels @ x + problem.y_exposure
-    log_weights += kernels.count_likelihoods(
-        np.exp(design.columns.fold(x)),
-        design.columns.codes,
-        problem.exposure,
-        problem.y,
-        problem.by_response,
-        own,
-        design.factors(x),
-    )
+    log_weights = kept + problem.y_levels @ x + problem.y_exposure + _likelihoods(problem, own, x)
     if own > 0:
         log_weights += float(problem.above @ np.log1p(own * np.arange(problem.above.size)))
     log_weights -= float(found.zeta @ found.zeta) / 2.0
-    log_weights += (np.sum(noise**2, axis=0) - np.sum(z**2, axis=0) - found.factor.log_det) / 2.0
+    log_weights += (squares - np.sum(z**2, axis=0) - found.factor.log_det) / 2.0
     return x, log_weights
+
+
+def _likelihoods(problem: Problem, own: float, x: Floats) -> Floats:
+    """What depends on the cells' means in the log likelihood of a count, shape (draws,)."""
+    design = problem.design
+    factor, extra = np.exp(design.columns.fold(x)), design.factors(x)
+    if own == 0:
+        return kernels.poisson_likelihoods(factor, *design.columns.runs, problem.exposure, extra)
+    return kernels.count_likelihoods(
+        factor, design.columns.codes, problem.exposure, problem.y, problem.by_response, own, extra
+    )
 
 
 def smoothed_weights(log_weights: Floats) -> tuple[Floats, float]:

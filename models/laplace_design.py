@@ -42,12 +42,12 @@ class Design:
 
     def predict(self, x: Floats) -> Floats:
         """Z x for a vector of levels, shape (n,)."""
-        eta = kernels.predict(self.columns.fold(x), self.columns.codes)
+        eta = kernels.predict(self.columns.fold(x), *self.columns.runs)
         return eta + self.covariates @ x[self.slopes] if self.covariates.shape[1] else eta
 
     def means(self, x: Floats) -> Floats:
         """Exposure times exp(Z x) for a vector of levels, shape (n,)."""
-        mu = kernels.means(np.exp(self.columns.fold(x)), self.columns.codes, self.exposure)
+        mu = kernels.means(np.exp(self.columns.fold(x)), *self.columns.runs, self.exposure)
         return mu * np.exp(self.covariates @ x[self.slopes]) if self.covariates.shape[1] else mu
 
     def scatter(self, value: Floats) -> Floats:
