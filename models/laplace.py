@@ -273,7 +273,7 @@ def split_t(problem: Problem, mode: Mode) -> tuple[SplitT, Guess]:
         found = solve(problem, mode.zeta + move, mode.z + mode.slope @ move, LOOSE)
         fall = max(mode.value - found.log_marginal, 1e-3)
         widths[k, j] = np.clip(abs(KNOTS[k]) / np.sqrt(2.0 * fall), *STRETCH)
-        moves[j, k] = found.point.z + found.factor.solve(found.point.gradient) - mode.z
+        moves[j, k] = found.point.z + found.step - mode.z
     below, above = widths[KNOTS < 0].max(axis=0), widths[KNOTS > 0].max(axis=0)
     return SplitT(mode.zeta, root, below, above, PROPOSAL_DF[0]), Guess(mode, (axes * scale) @ axes.T, moves)
 
@@ -326,17 +326,18 @@ def propose(problem: Problem, guess: Guess, proposal: SplitT, points: int, draws
 def candidates(found: Conditional, noise: Floats) -> tuple[Floats, Floats]:
     """Antithetic draws of the levels given ``zeta`` and their log weights before ``q(zeta)``."""
     problem, scales = found.problem, found.scales
-    centre = found.point.z + found.factor.solve(found.point.gradient) + found.shift
+    centre = found.point.z + found.step + found.shift
     if problem.bounds():
         noise = np.concatenate([noise, -noise], axis=1)
         kept = found.factor.truncate(noise, centre)
         z = centre[:, None] + found.factor.colour(noise)
-        squares = np.sum(noise**2, axis=0)
+        squares = kernels.column_products(noise, noise)
     else:
         kept, deviation = np.zeros(2 * noise.shape[1]), found.factor.colour(noise)
-        z = np.concatenate([centre[:, None] + deviation, centre[:, None] - deviation], axis=1)
-        squares = np.tile(np.sum(noise**2, axis=0), 2)
-    x = problem.mean[:, None] + scales.to_levels(z)
+        z = kernels.to_both_sides(centre, deviation)
+        squares = np.tile(kernels.column_products(noise, noise), 2)
+    x = scales.to_levels(z)
+    x += problem.mean[:, None]
     if problem.declaration.family == "normal":
         return x, found.log_marginal + kept
     own = scales.own
@@ -344,7 +345,7 @@ def candidates(found: Conditional, noise: Floats) -> tuple[Floats, Floats]:
     if own > 0:
         log_weights += float(problem.above @ np.log1p(own * np.arange(problem.above.size)))
     log_weights -= float(found.zeta @ found.zeta) / 2.0
-    log_weights += (squares - np.sum(z**2, axis=0) - found.factor.log_det) / 2.0
+    log_weights += (squares - kernels.column_products(z, z) - found.factor.log_det) / 2.0
     return x, log_weights
 
 

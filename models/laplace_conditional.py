@@ -41,6 +41,7 @@ from scipy import linalg, special
 
 from quotacast.errors import FitError
 from quotacast.models import laplace_kernels as kernels
+from quotacast.models.laplace_design import Gram
 from quotacast.models.laplace_problem import Problem, Scales, ar1_slope
 from quotacast.models.terms import Floats, Term
 
@@ -50,7 +51,7 @@ MAX_HALVINGS = 30
 
 @dataclass(frozen=True)
 class Point:
-    """Value and derivatives of f at some coordinates ``z``; ``expected`` is every cell's mean."""
+    """Value and derivatives of f at some coordinates ``z``; ``expected`` is every cell's mean, ``gram`` G."""
 
     z: Floats
     x: Floats
@@ -60,11 +61,14 @@ class Point:
     score: Floats
     w: Floats
     w1: Floats
+    gram: Gram | None = None
 
 
 def evaluate(problem: Problem, scales: Scales, z: Floats) -> Point:
     """Log likelihood minus z'z/2 with what Newton and the corrections need."""
     x = problem.mean + scales.to_levels(z)
+    if problem.declaration.family == "poisson":
+        return _evaluate_poisson(problem, scales, z, x)
     if problem.declaration.family == "normal":
         expected = problem.design.predict(x)
         value, w, w1, g = _normal_moments(problem, scales.own, expected)
@@ -75,6 +79,15 @@ def evaluate(problem: Problem, scales: Scales, z: Floats) -> Point:
     score = problem.design.scatter(g)
     gradient = scales.to_coordinates(score) - z
     return Point(z, x, expected, value - float(z @ z) / 2.0, gradient, score, w, w1)
+
+
+def _evaluate_poisson(problem: Problem, scales: Scales, z: Floats, x: Floats) -> Point:
+    """Without a pass over the cells for the score: -l'' is the mean, so that the sums in G serve it too."""
+    expected = problem.design.means(x)
+    gram = problem.design.gram(expected)
+    value = float(problem.y_levels @ x) + problem.y_exposure - float(gram[2].sum()) - float(z @ z) / 2.0
+    score = problem.y_levels - problem.design.summed(gram, expected)
+    return Point(z, x, expected, value, scales.to_coordinates(score) - z, score, expected, expected, gram)
 
 
 def _normal_moments(problem: Problem, own: float, eta: Floats) -> tuple[float, Floats, Floats, Floats]:
@@ -100,9 +113,10 @@ class Factor:
         S = G_dd - V V',  V = s G_da corner^-1/2;   Schur complement  I + T'S T;   corner = 1 + s^2 G_aa
     """
 
-    def __init__(self, problem: Problem, scales: Scales, w: Floats) -> None:
+    def __init__(self, problem: Problem, scales: Scales, point: Point) -> None:
         self.problem, self.scales = problem, scales
-        self.block, self.border, self.diagonal = problem.design.gram(w)
+        gram = problem.design.gram(point.w) if point.gram is None else point.gram
+        self.block, self.border, self.diagonal = gram
         s = scales.arrow_sd
         self.corner = 1.0 + s * s * self.diagonal
         scaled = self.border * (s / np.sqrt(self.corner))
@@ -204,13 +218,14 @@ class Factor:
 
 @dataclass(frozen=True)
 class Conditional:
-    """The Gaussian over ``z`` at one ``zeta``."""
+    """The Gaussian over ``z`` at one ``zeta``; ``step`` is Newton's from the point, small as it is."""
 
     problem: Problem
     zeta: Floats
     scales: Scales
     point: Point
     factor: Factor
+    step: Floats
     iterations: int
 
     @property
@@ -325,13 +340,13 @@ def _newton(problem: Problem, zeta: Floats, start: Floats, tolerance: float) -> 
     if not np.isfinite(point.value):
         point = evaluate(problem, scales, np.zeros(problem.dimension))
     for iteration in range(MAX_NEWTON):
-        factor = Factor(problem, scales, point.w)
+        factor = Factor(problem, scales, point)
         step = factor.solve(point.gradient)
         decrement = float(point.gradient @ step)
         if not np.isfinite(decrement):
             break
         if decrement <= tolerance:
-            return Conditional(problem, zeta, scales, point, factor, iteration + 1)
+            return Conditional(problem, zeta, scales, point, factor, step, iteration + 1)
         point = _advance(problem, scales, point, step, decrement)
     raise FitError(
         f"model {problem.declaration.name}: Newton's method found no mode of the effects at hyperparameters"

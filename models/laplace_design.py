@@ -17,6 +17,10 @@ from quotacast.models.laplace_columns import Columns
 from quotacast.models.terms import Floats
 
 
+#: Z'WZ as its dense block, the border (dense x arrow) and the arrow's diagonal.
+Gram = tuple[Floats, Floats, Floats]
+
+
 @dataclass(frozen=True)
 class Design:
     """``Z`` of a model.
@@ -56,7 +60,15 @@ class Design:
         out[self.slopes] = self.covariates.T @ value
         return out
 
-    def gram(self, w: Floats) -> tuple[Floats, Floats, Floats]:
+    def summed(self, gram: Gram, w: Floats) -> Floats:
+        """Z' w, shape (levels,), of which most stands in ``gram`` of the same ``w``."""
+        block, _, diagonal = gram
+        out = np.concatenate([block.diagonal(), diagonal])
+        if self.covariates.shape[1]:
+            out[self.slopes] = self.covariates.T @ w
+        return out
+
+    def gram(self, w: Floats) -> Gram:
         """Z'WZ as its dense block, the border (dense x arrow) and the arrow's diagonal."""
         dense, slopes = self.columns.dense, self.slopes
         block, border, diagonal = self.columns.gram(w)

@@ -148,24 +148,22 @@ def gram(
     block = np.zeros((wide, wide))
     border = np.zeros((arrow, wide))
     diagonal = np.zeros(arrow)
-    most = 0  # entries of the inner column are the first
     for r in range(prefix.shape[0]):
         q = prefix[r, last] - wide
         total = 0.0
         for i in range(starts[r], starts[r + 1]):
             border[q, inner[i]] += w[i]
             total += w[i]
-            most = max(most, inner[i])
         diagonal[q] += total
         for j in range(last):
             row = prefix[r, j]
             for i in range(starts[r], starts[r + 1]):
                 block[row, inner[i]] += w[i]
             border[q, row] += total
-            for k in range(j + 1):
+            for k in range(j):
                 block[row, prefix[r, k]] += total
     for q in range(arrow):
-        for c in range(most + 1):
+        for c in range(wide):
             block[c, c] += border[q, c]
     return block, border, diagonal
 
@@ -276,4 +274,16 @@ def column_products(one: Floats, other: Floats) -> Floats:
     for i in range(one.shape[0]):
         for q in range(one.shape[1]):
             out[q] += one[i, q] * other[i, q]
+    return out
+
+
+@compiled
+def to_both_sides(centre: Floats, deviation: Floats) -> Floats:
+    """A centre plus and minus deviations, shape (n, k), as one matrix (n, 2 k)."""
+    n, k = deviation.shape
+    out = np.empty((n, 2 * k))
+    for i in range(n):
+        for m in range(k):
+            out[i, m] = centre[i] + deviation[i, m]
+            out[i, k + m] = centre[i] - deviation[i, m]
     return out

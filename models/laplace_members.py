@@ -75,6 +75,7 @@ def unfold_gram(
             across[b, q] = border[q, b]
     one, other = np.zeros((dense, wide)), np.zeros((dense, wide))  # levels by entries
     whole, edge = np.zeros((dense, dense)), np.zeros((dense, arrow))
+    mixed = np.zeros((dense, dense))
     for a in range(wide):
         for k in range(most):
             level = members[a, k]
@@ -98,15 +99,17 @@ def unfold_gram(
                 if members[wide + q, j] < 0:
                     break
                 whole[level, members[wide + q, j]] += diagonal[q]
+    for b in range(wide):
+        for k in range(most):
+            level = members[b, k]
+            if level < 0:
+                break
+            for i in range(dense):
+                whole[level, i] += one[i, b] + other[i, b]
+                mixed[level, i] += other[i, b]
     for i in range(dense):
-        for b in range(wide):
-            value = one[i, b] + other[i, b]
-            for k in range(most):
-                level = members[b, k]
-                if level < 0:
-                    break
-                whole[i, level] += value
-                whole[level, i] += other[i, b]
+        for j in range(dense):
+            whole[i, j] += mixed[j, i]
     return whole, edge, diagonal
 
 
