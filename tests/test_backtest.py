@@ -19,7 +19,7 @@ from quotacast.engine.backtest.baselines import all_baselines
 from quotacast.engine.backtest.leaning import EVIDENCE, evidence
 from quotacast.engine.backtest.origin_forecast import OURS, Settings, draft_origin, finish_origin
 from quotacast.engine.backtest.origin_scores import verdicts
-from quotacast.engine.backtest.origins import month_ends, origins, outcomes, spans
+from quotacast.engine.backtest.origins import month_ends, origins, outcomes, scopes, spans, targets
 from quotacast.engine.backtest.record import Record, load_record, run_backtest
 from quotacast.engine.backtest.summary import fits, summarise, track_record
 from quotacast.engine.backtest.targets import Target
@@ -27,6 +27,7 @@ from quotacast.engine.quota import Scope
 from quotacast.engine.worlds import write_world
 from quotacast.errors import DataError
 from quotacast.models.funnel import KHAT_LIMIT, fit, prepare
+from quotacast.models.history.history import missing
 from quotacast.models.periods import Calendar
 from quotacast.scenarios import run as run_module
 from quotacast.scenarios import trackrecord
@@ -103,6 +104,51 @@ def test_outcomes_are_what_a_plain_count_gives(history) -> None:  # type: ignore
     assert outcomes(history, snapshot, [Target("deals_won", Scope("rep", rep), *span)]) == [
         (won["rep_id"] == rep).sum()
     ]
+
+
+def test_outcomes_of_every_target_are_what_filters_give(history) -> None:  # type: ignore[no-untyped-def]
+    origin = date(2025, 3, 31)
+    snapshot = history.as_of(origin, strict=True)
+    wanted = [t for _, t in targets(scopes(snapshot), spans(origin, CALENDAR, LAST))]
+    deals, days = history.opportunities, history.opportunities["created_on"]
+    then = deals["opportunity_id"].map(snapshot.opportunities.set_index("opportunity_id")["status"])
+    part = np.where(then.isna(), "new", np.where(then == "open", "open", "reopened"))
+    found, seen = outcomes(history, snapshot, wanted), set()
+    for target, outcome in zip(wanted, found, strict=True):
+        if target.metric != "opportunities_created":
+            days = deals["closed_on"].where(deals["status"] == "won")
+            keep = days.between(str(target.first), str(target.last)).to_numpy()
+            if target.component != "total":
+                keep &= part == target.component
+            if target.scope.kind == "rep":
+                keep &= (deals["rep_id"] == target.scope.id).to_numpy()
+            if target.scope.kind == "team":
+                mine = history.reps.loc[history.reps["team"] == target.scope.id, "rep_id"]
+                keep &= deals["rep_id"].isin(set(mine)).to_numpy()
+            amount = deals.loc[keep, "amount"].sum() if target.metric == "bookings" else keep.sum()
+            assert outcome == pytest.approx(amount, abs=0.005), target
+            seen.add((target.metric, target.component, target.scope.kind, outcome > 0))
+    assert len(seen) >= 2 * 3 * 3  # metrics, parts and scopes, with events
+
+
+def test_what_was_known_at_the_ends_needs_deals_alone(history) -> None:  # type: ignore[no-untyped-def]
+    """Also of a rep hired later who logs activity before, and created a deal that another one owns."""
+    origin = date(2025, 3, 31)
+    deals, reps = history.opportunities.copy(), history.reps.copy()
+    early, heir = sorted(reps["rep_id"])[:2]
+    deals.loc[deals["rep_id"] == early, "rep_id"] = heir
+    reps.loc[reps["rep_id"] == early, "hired_on"] = pd.Timestamp("2025-08-15")
+    call = {"kind": "call", "done_on": pd.Timestamp("2024-02-01"), "rep_id": early, "count": 1.0}
+    log = missing("activities", 1).assign(**call)
+    tables = {**history.tables, "opportunities": deals, "reps": reps, "activities": log}
+    changed = replace(history, tables=tables)
+    snapshot = changed.as_of(origin, strict=True)
+    wanted = [t for _, t in targets(scopes(history), spans(origin, CALENDAR, LAST))]
+    found = origin_forecast._as_known(changed, snapshot, wanted)
+    plain = [outcomes(changed.as_of(t.last, strict=True), snapshot, [t])[0] for t in wanted]
+    np.testing.assert_array_equal(found, plain)
+    ours = [k for k, t in enumerate(wanted) if t.scope == Scope("rep", early)]
+    assert (found[ours] > 0).any()
 
 
 def test_the_contract_of_the_rows_and_sums_of_means(record) -> None:  # type: ignore[no-untyped-def]
