@@ -1,15 +1,15 @@
 """Bases of terms applied without being written out.
 
-A term's levels are ``sd * basis @ z``. Multiplying by the matrix costs levels x coordinates; all of them have a
-form that costs levels alone (``k`` counts levels from 0, ``z`` coordinates from 0) ::
+A term's levels are ``sd * basis @ z``. Multiplying by the matrix costs levels x coordinates; all of them
+have a form that costs levels alone (``k`` counts levels from 0, ``z`` coordinates from 0) ::
 
     pooled, level, slope   x_k = z_k
-    walk                   x_k = s_0 z_0 + ... + s_(k-1) z_(k-1)  less its reference: mean, first or last level
+    walk                   x_k = s_0 z_0 + ... + s_(k-1) z_(k-1)  less the mean, first or last level
     contrast               x_k = c_(k+1) z_k + ... + c_(n-1) z_(n-2) - k c_k z_(k-1)        (Helmert)
     shock                  x_0 = z_0,  x_k = rho x_(k-1) + sqrt(1 - rho^2) z_k
 
-and so have their adjoints. The steps ``s`` and ``c`` are read off :meth:`quotacast.models.terms.Term.basis`, of
-which this is another form and not another definition.
+and so have their adjoints. The steps ``s`` and ``c`` are read off :meth:`quotacast.models.terms.Term.basis`,
+of which this is another form and not another definition.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ class Factor:
         s = scales.arrow_sd
         self.corner = 1.0 + s * s * self.diagonal
         scaled = self.border * (s / np.sqrt(self.corner))
-        # Of symmetric matrices in this class the lower triangle in Fortran's order, the upper in C's, is used.
+        # Of a symmetric matrix the lower triangle in Fortran's order, which is the upper in C's, is used.
         schur = linalg.blas.dsyrk(-1.0, scaled.T, beta=1.0, c=self.block.T, trans=1, lower=1)
         self.lower, failed = linalg.lapack.dpotrf(
             scales.congruent(schur.T).T, lower=1, clean=1, overwrite_a=1

@@ -16,7 +16,6 @@ from quotacast.models import laplace_kernels as kernels
 from quotacast.models.laplace_columns import Columns
 from quotacast.models.terms import Floats
 
-
 #: Z'WZ as its dense block, the border (dense x arrow) and the arrow's diagonal.
 Gram = tuple[Floats, Floats, Floats]
 

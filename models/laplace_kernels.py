@@ -2,9 +2,9 @@
 
 Cells are looked up by the entries of a design's columns (:mod:`quotacast.models.laplace_columns`), numbered
 through: first ``wide`` of them, then those of the one term that is eliminated, whose column is the last of
-``codes``. Cells that differ in the first column alone (*inner*) make a run: ``starts``, shape (runs + 1,), says
-where each begins, ``prefix``, shape (runs, columns - 1), what its cells share, so that what they share is looked
-up once. Kernels over cells are one pass each; all release the interpreter's lock.
+``codes``. Cells that differ in the first column alone (*inner*) make a run: ``starts``, shape (runs + 1,),
+says where each begins, ``prefix``, shape (runs, columns - 1), what its cells share, so that this is looked up
+once. Kernels over cells are one pass each; all release the interpreter's lock.
 
 One kernel serves both count families. With ``a = 1 / phi`` and ``t = a mu`` the negative binomial is ::
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy import special
 
 from quotacast.errors import FitError
@@ -36,11 +35,12 @@ from quotacast.models.terms import (
 ARROW_SIZE = 32
 #: Beyond this, in prior standard deviations, a hyperparameter does not move any more.
 FARTHEST = 12.0
+#: Log of the beta function: what the prior density of a correlation is divided by.
 LOG_BETA = float(special.betaln(*RHO_PRIOR))
 
 
-def half_normal(zeta: ArrayLike, scale: ArrayLike) -> tuple[Floats, Floats]:
-    """HalfNormal(scale) quantile at Phi(zeta) and its derivative by zeta."""
+def half_normal(zeta: Floats | float, scale: Floats | float) -> tuple[Floats, Floats]:
+    """HalfNormal(scale) quantile at Phi(zeta) and its derivative by zeta, one or several."""
     zeta = np.minimum(np.maximum(np.asarray(zeta, dtype=float), -FARTHEST), FARTHEST)
     # to either side in the form that loses no digits there
     low, high = np.minimum(zeta, 0.0), np.maximum(zeta, 0.0)
@@ -127,7 +127,7 @@ class Scales:
         return congruent(*self._given(), upper)
 
     def spread(self, upper: Floats) -> Floats:
-        """T C T' of the dense terms for a symmetric C between coordinates, given on and above its diagonal."""
+        """T C T' of the dense terms for a symmetric C between coordinates, given as in :meth:`congruent`."""
         return spread(*self._given(), upper, self.bases.levels)
 
     def _given(self) -> tuple[Places, Floats, Floats, Floats]:
