@@ -17,7 +17,13 @@ from quotacast.engine.backtest import origin_forecast, origin_scores
 from quotacast.engine.backtest import record as records
 from quotacast.engine.backtest.baselines import all_baselines
 from quotacast.engine.backtest.leaning import EVIDENCE, evidence
-from quotacast.engine.backtest.origin_forecast import OURS, Settings, draft_origin, finish_origin
+from quotacast.engine.backtest.origin_forecast import (
+    OURS,
+    Settings,
+    _deals_only,
+    draft_origin,
+    finish_origin,
+)
 from quotacast.engine.backtest.origin_scores import verdicts
 from quotacast.engine.backtest.origins import month_ends, origins, outcomes, scopes, spans, targets
 from quotacast.engine.backtest.record import Record, load_record, run_backtest
@@ -132,23 +138,27 @@ def test_outcomes_of_every_target_are_what_filters_give(history) -> None:  # typ
 
 
 def test_what_was_known_at_the_ends_needs_deals_alone(history) -> None:  # type: ignore[no-untyped-def]
-    """Also of a rep hired later who logs activity before, and created a deal that another one owns."""
+    """Also of a rep hired later, of whom nothing but a call was on record by then."""
     origin = date(2025, 3, 31)
     deals, reps = history.opportunities.copy(), history.reps.copy()
     early, heir = sorted(reps["rep_id"])[:2]
-    deals.loc[deals["rep_id"] == early, "rep_id"] = heir
+    stages = history.stages.copy()
+    for table in (deals, stages):
+        table.loc[table["rep_id"] == early, "rep_id"] = heir
     reps.loc[reps["rep_id"] == early, "hired_on"] = pd.Timestamp("2025-08-15")
     call = {"kind": "call", "done_on": pd.Timestamp("2024-02-01"), "rep_id": early, "count": 1.0}
     log = missing("activities", 1).assign(**call)
-    tables = {**history.tables, "opportunities": deals, "reps": reps, "activities": log}
-    changed = replace(history, tables=tables)
+    tables = {"opportunities": deals, "stages": stages, "reps": reps, "activities": log}
+    changed = replace(history, tables={**history.tables, **tables})
     snapshot = changed.as_of(origin, strict=True)
     wanted = [t for _, t in targets(scopes(history), spans(origin, CALENDAR, LAST))]
     found = origin_forecast._as_known(changed, snapshot, wanted)
     plain = [outcomes(changed.as_of(t.last, strict=True), snapshot, [t])[0] for t in wanted]
     np.testing.assert_array_equal(found, plain)
-    ours = [k for k, t in enumerate(wanted) if t.scope == Scope("rep", early)]
-    assert (found[ours] > 0).any()
+    few, all_of = (h.as_of(wanted[0].last, strict=True) for h in (_deals_only(changed), changed))
+    assert early in set(few.reps["rep_id"])
+    pd.testing.assert_frame_equal(few.reps, all_of.reps)
+    pd.testing.assert_frame_equal(few.opportunities, all_of.opportunities)
 
 
 def test_the_contract_of_the_rows_and_sums_of_means(record) -> None:  # type: ignore[no-untyped-def]
