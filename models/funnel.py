@@ -310,6 +310,7 @@ def fit(
     fall_back: bool = True,
     told: Told | None = None,
     threads: int = 2,
+    check: bool = True,
 ) -> Funnel:
     """Fit every model of a prepared history.
 
@@ -326,6 +327,8 @@ def fit(
     threads : int
         Models fitted by Laplace at the same time. Where other processes keep the cores busy one is best:
         threads wait for each other's interpreter lock.
+    check : bool
+        Whether posterior-predictive checks are made; without them `Funnel.checks` is empty.
     """
     declared = prepared.declared()
     found = dict(_FITTERS[method](declared, draws, seed, told or _nobody, threads))
@@ -338,7 +341,7 @@ def fit(
             raise result
         else:
             sure[name] = result
-    return assemble(prepared, {name: sure[name] for name in declared}, seed)
+    return assemble(prepared, {name: sure[name] for name in declared}, seed, check)
 
 
 def _nobody(name: str, share: float) -> None:
@@ -388,9 +391,11 @@ _FITTERS: Mapping[Method, Fitter] = {
 }
 
 
-def assemble(prepared: Prepared, posteriors: Mapping[str, Posterior], seed: int) -> Funnel:
+def assemble(
+    prepared: Prepared, posteriors: Mapping[str, Posterior], seed: int, check: bool = True
+) -> Funnel:
     """Put fitted models together; deterministic given the posteriors, so that a stored fit can be reused."""
-    declared = prepared.declared()
+    declared = prepared.declared() if check else {}
     checks = {name: predictive_check(*declared[name], posteriors[name], seed) for name in declared}
     return Funnel(
         prepared,

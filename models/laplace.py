@@ -273,7 +273,7 @@ def split_t(problem: Problem, mode: Mode) -> tuple[SplitT, Guess]:
         found = solve(problem, mode.zeta + move, mode.z + mode.slope @ move, LOOSE)
         fall = max(mode.value - found.log_marginal, 1e-3)
         widths[k, j] = np.clip(abs(KNOTS[k]) / np.sqrt(2.0 * fall), *STRETCH)
-        moves[j, k] = found.point.z + found.factor.solve(found.point.gradient) - mode.z
+        moves[j, k] = found.point.z + found.step - mode.z
     below, above = widths[KNOTS < 0].max(axis=0), widths[KNOTS > 0].max(axis=0)
     return SplitT(mode.zeta, root, below, above, PROPOSAL_DF[0]), Guess(mode, (axes * scale) @ axes.T, moves)
 
@@ -326,30 +326,38 @@ def propose(problem: Problem, guess: Guess, proposal: SplitT, points: int, draws
 def candidates(found: Conditional, noise: Floats) -> tuple[Floats, Floats]:
     """Antithetic draws of the levels given ``zeta`` and their log weights before ``q(zeta)``."""
     problem, scales = found.problem, found.scales
-    noise = np.concatenate([noise, -noise], axis=1)
-    centre = found.point.z + found.factor.solve(found.point.gradient) + found.shift
-    kept = found.factor.truncate(noise, centre)
-    z = centre[:, None] + found.factor.colour(noise)
-    x = problem.mean[:, None] + problem.to_levels(z, scales)
+    centre = found.point.z + found.step + found.shift
+    if problem.bounds():
+        noise = np.concatenate([noise, -noise], axis=1)
+        kept = found.factor.truncate(noise, centre)
+        z = centre[:, None] + found.factor.colour(noise)
+        squares = kernels.column_products(noise, noise)
+    else:
+        kept, deviation = np.zeros(2 * noise.shape[1]), found.factor.colour(noise)
+        z = kernels.to_both_sides(centre, deviation)
+        squares = np.tile(kernels.column_products(noise, noise), 2)
+    x = scales.to_levels(z)
+    x += problem.mean[:, None]
     if problem.declaration.family == "normal":
         return x, found.log_marginal + kept
     own = scales.own
-    design = problem.design
-    log_weights = kept + problem.y_levels @ x + problem.y_exposure
-    log_weights += kernels.count_likelihoods(
-        np.exp(design.columns.fold(x)),
-        design.columns.codes,
-        problem.exposure,
-        problem.y,
-        problem.by_response,
-        own,
-        design.factors(x),
-    )
+    log_weights = kept + problem.y_levels @ x + problem.y_exposure + _likelihoods(problem, own, x)
     if own > 0:
         log_weights += float(problem.above @ np.log1p(own * np.arange(problem.above.size)))
     log_weights -= float(found.zeta @ found.zeta) / 2.0
-    log_weights += (np.sum(noise**2, axis=0) - np.sum(z**2, axis=0) - found.factor.log_det) / 2.0
+    log_weights += (squares - kernels.column_products(z, z) - found.factor.log_det) / 2.0
     return x, log_weights
+
+
+def _likelihoods(problem: Problem, own: float, x: Floats) -> Floats:
+    """What depends on the cells' means in the log likelihood of a count, shape (draws,)."""
+    design = problem.design
+    factor, extra = np.exp(design.columns.fold(x)), design.factors(x)
+    if own == 0:
+        return kernels.poisson_likelihoods(factor, *design.columns.runs, problem.exposure, extra)
+    return kernels.count_likelihoods(
+        factor, design.columns.codes, problem.exposure, problem.y, problem.by_response, own, extra
+    )
 
 
 def smoothed_weights(log_weights: Floats) -> tuple[Floats, float]:

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,7 @@ from quotacast.models import laplace_members as inside
 from quotacast.models.terms import Codes, Floats
 
 Places = NDArray[np.int64]
+_T = TypeVar("_T")
 
 #: Combinations that a shared column may have. Pairs of entries are added to their members once a pass, which
 #: must stay small beside once a cell.
@@ -40,7 +43,8 @@ class Columns:
     ----------
     codes : ndarray of int32, shape (n, columns)
         Entry of every cell, numbered through; the last column's are the levels of the eliminated term
-        (*arrow*), in their order.
+        (*arrow*), in their order. Cells side by side that differ in the first column alone make a run, so
+        they are best sorted by the others.
     members : ndarray of int32, shape (entries, k)
         Levels before the arrow's that an entry stands for; -1 beyond the last.
     wide : int
@@ -55,6 +59,14 @@ class Columns:
     dense: int
     arrow: int
 
+    @cached_property
+    def runs(self) -> tuple[Codes, Places, Codes]:
+        """First column; where each run begins and the last one ends; what a run's cells share."""
+        shared = self.codes[:, 1:]
+        new = np.flatnonzero((shared[1:] != shared[:-1]).any(axis=1)) + 1
+        starts = np.concatenate([[0], new, [shared.shape[0]]]).astype(np.int64)
+        return np.ascontiguousarray(self.codes[:, 0]), starts, np.ascontiguousarray(shared[starts[:-1]])
+
     def fold(self, x: Floats) -> Floats:
         """M x for levels (first axis): what every entry adds to a predictor."""
         folded = inside.fold(self.members, self.wide, self.dense, x.reshape(x.shape[0], -1))
@@ -62,7 +74,7 @@ class Columns:
 
     def scatter(self, value: Floats) -> Floats:
         """Z' value, shape (dense + arrow,)."""
-        summed = kernels.scatter(self.codes, value, self.members.shape[0])
+        summed = kernels.scatter(*self.runs, value, self.members.shape[0])
         return inside.unfold(self.members, self.wide, self.dense, summed)
 
     def scatter_rows(self, rows: Floats) -> Floats:
@@ -72,12 +84,12 @@ class Columns:
 
     def gram(self, w: Floats) -> tuple[Floats, Floats, Floats]:
         """Z'WZ as its dense block, the border (dense x arrow) and the arrow's diagonal."""
-        parts = kernels.gram(self.codes, w, self.wide, self.arrow)
+        parts = kernels.gram(*self.runs, w, self.wide, self.arrow)
         return inside.unfold_gram(self.members, self.dense, *parts)
 
     def variances(self, block: Floats, border: Floats, diagonal: Floats) -> Floats:
         """Diagonal of Z C Z' for a covariance ``C`` laid out as in :meth:`gram`, shape (n,)."""
-        return kernels.variances(self.codes, *inside.fold_covariance(self.members, block, border, diagonal))
+        return kernels.variances(*self.runs, *inside.fold_covariance(self.members, block, border, diagonal))
 
 
 def merged(terms: Sequence[Codes], sizes: Sequence[int], arrow: Codes, dense: int, arrows: int) -> Columns:
@@ -95,8 +107,12 @@ def merged(terms: Sequence[Codes], sizes: Sequence[int], arrow: Codes, dense: in
     """
     hosts = _hosts(terms, sizes, arrow, arrows)
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    groups = _groups([k for k, host in enumerate(hosts) if host == k], sizes)
-    columns = [_combined([terms[k] for k in group], [sizes[k] for k in group]) for group in groups]
+    groups = _groups([k for k, host in enumerate(hosts) if host == k], sizes) or [[]]
+    columns = [
+        _combined([terms[k] for k in group], [sizes[k] for k in group], arrow.size) for group in groups
+    ]
+    inner = _longest_runs([*columns, (arrow.astype(np.int64), arrows)])
+    groups, columns = _first(groups, inner), _first(columns, inner)
     columns.append((arrow.astype(np.int64), arrows))
     codes, tables, first = [], [], 0
     for group, (code, count) in zip([*groups, [len(terms)]], columns, strict=True):
@@ -106,6 +122,21 @@ def merged(terms: Sequence[Codes], sizes: Sequence[int], arrow: Codes, dense: in
         first += count
     wide = first - arrows
     return Columns(np.column_stack(codes).astype(np.int32), _stacked(tables), wide, dense, arrows)
+
+
+def _longest_runs(columns: Sequence[tuple[Places, int]]) -> int:
+    """The column, of all but the last, without which cells have the fewest distinct codes."""
+    found = []
+    for k in range(len(columns) - 1):
+        code = np.zeros(columns[0][0].size, dtype=np.int64)
+        for other, count in [*columns[:k], *columns[k + 1 :]]:
+            code = np.unique(code * count + other, return_inverse=True)[1].astype(np.int64)
+        found.append(int(code.max(initial=0)))
+    return int(np.argmin(found))
+
+
+def _first(items: list[_T], at: int) -> list[_T]:
+    return [items[at], *items[:at], *items[at + 1 :]]
 
 
 def _nested(inner: Codes, outer: Codes, size: int) -> bool:
@@ -147,9 +178,9 @@ def _groups(terms: list[int], sizes: Sequence[int]) -> list[list[int]]:
     return groups
 
 
-def _combined(terms: list[Codes], sizes: list[int]) -> tuple[Places, int]:
-    """Code of a combination, and the number of combinations."""
-    code, count = np.zeros(terms[0].size, dtype=np.int64), 1
+def _combined(terms: list[Codes], sizes: list[int], cells: int) -> tuple[Places, int]:
+    """Code of a combination, and the number of combinations; of no terms, one."""
+    code, count = np.zeros(cells, dtype=np.int64), 1
     for term, size in zip(terms, sizes, strict=True):
         code, count = code * size + term, count * size
     return code, count
@@ -163,5 +194,5 @@ def _members(code: Places, count: int, inside: Sequence[Places]) -> Codes:
 
 
 def _stacked(tables: list[Codes]) -> Codes:
-    width = max(table.shape[1] for table in tables)
+    width = max(1, *(table.shape[1] for table in tables))
     return np.concatenate([np.pad(t, ((0, 0), (0, width - t.shape[1])), constant_values=-1) for t in tables])

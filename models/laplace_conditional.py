@@ -41,6 +41,7 @@ from scipy import linalg, special
 
 from quotacast.errors import FitError
 from quotacast.models import laplace_kernels as kernels
+from quotacast.models.laplace_design import Gram
 from quotacast.models.laplace_problem import Problem, Scales, ar1_slope
 from quotacast.models.terms import Floats, Term
 
@@ -50,7 +51,7 @@ MAX_HALVINGS = 30
 
 @dataclass(frozen=True)
 class Point:
-    """Value and derivatives of f at some coordinates ``z``; ``expected`` is every cell's mean."""
+    """Value and derivatives of f at some coordinates ``z``; ``expected`` is every cell's mean, ``gram`` G."""
 
     z: Floats
     x: Floats
@@ -60,11 +61,14 @@ class Point:
     score: Floats
     w: Floats
     w1: Floats
+    gram: Gram | None = None
 
 
 def evaluate(problem: Problem, scales: Scales, z: Floats) -> Point:
     """Log likelihood minus z'z/2 with what Newton and the corrections need."""
-    x = problem.mean + problem.to_levels(z, scales)
+    x = problem.mean + scales.to_levels(z)
+    if problem.declaration.family == "poisson":
+        return _evaluate_poisson(problem, scales, z, x)
     if problem.declaration.family == "normal":
         expected = problem.design.predict(x)
         value, w, w1, g = _normal_moments(problem, scales.own, expected)
@@ -73,8 +77,17 @@ def evaluate(problem: Problem, scales: Scales, z: Floats) -> Point:
         value, w, w1, g = _count_moments(problem, scales.own, expected)
         value += float(problem.y_levels @ x) + problem.y_exposure
     score = problem.design.scatter(g)
-    gradient = problem.to_coordinates(score, scales) - z
+    gradient = scales.to_coordinates(score) - z
     return Point(z, x, expected, value - float(z @ z) / 2.0, gradient, score, w, w1)
+
+
+def _evaluate_poisson(problem: Problem, scales: Scales, z: Floats, x: Floats) -> Point:
+    """Without a pass over the cells for the score: -l'' is the mean, so that the sums in G serve it too."""
+    expected = problem.design.means(x)
+    gram = problem.design.gram(expected)
+    value = float(problem.y_levels @ x) + problem.y_exposure - float(gram[2].sum()) - float(z @ z) / 2.0
+    score = problem.y_levels - problem.design.summed(gram, expected)
+    return Point(z, x, expected, value, scales.to_coordinates(score) - z, score, expected, expected, gram)
 
 
 def _normal_moments(problem: Problem, own: float, eta: Floats) -> tuple[float, Floats, Floats, Floats]:
@@ -93,20 +106,25 @@ def _count_moments(problem: Problem, own: float, mu: Floats) -> tuple[float, Flo
 
 
 class Factor:
-    """H = I + T'GT factorised, the arrow's coordinates eliminated."""
+    """H = I + T'GT factorised, the arrow's coordinates eliminated.
 
-    def __init__(self, problem: Problem, scales: Scales, w: Floats) -> None:
+    Eliminated are levels rather than coordinates, so that T touches the dense block alone ::
+
+        S = G_dd - V V',  V = s G_da corner^-1/2;   Schur complement  I + T'S T;   corner = 1 + s^2 G_aa
+    """
+
+    def __init__(self, problem: Problem, scales: Scales, point: Point) -> None:
         self.problem, self.scales = problem, scales
-        self.block, self.border, self.diagonal = problem.design.gram(w)
+        gram = problem.design.gram(point.w) if point.gram is None else point.gram
+        self.block, self.border, self.diagonal = gram
         s = scales.arrow_sd
         self.corner = 1.0 + s * s * self.diagonal
-        self.edge = s * scales.adjoint(self.border)
-        scaled = self.edge / np.sqrt(self.corner)
-        # Only the lower triangle is used.
-        schur = scales.adjoint(scales.adjoint(self.block).T)
-        schur[np.diag_indices_from(schur)] += 1.0
-        schur = linalg.blas.dsyrk(-1.0, scaled.T, beta=1.0, c=schur.T, trans=1, lower=1, overwrite_c=1)
-        self.lower, failed = linalg.lapack.dpotrf(schur, lower=1, clean=1, overwrite_a=1)
+        scaled = self.border * (s / np.sqrt(self.corner))
+        # Of a symmetric matrix the lower triangle in Fortran's order, which is the upper in C's, is used.
+        schur = linalg.blas.dsyrk(-1.0, scaled.T, beta=1.0, c=self.block.T, trans=1, lower=1)
+        self.lower, failed = linalg.lapack.dpotrf(
+            scales.congruent(schur.T).T, lower=1, clean=1, overwrite_a=1
+        )
         if failed:
             raise FitError(f"model {problem.declaration.name}: the curvature is not positive definite")
 
@@ -117,16 +135,30 @@ class Factor:
 
     def solve(self, r: Floats) -> Floats:
         """H^-1 r."""
-        p = self.problem.p_dense
-        dense = linalg.lapack.dpotrs(self.lower, r[:p] - self.edge @ (r[p:] / self.corner), lower=1)[0]
-        return np.concatenate([dense, (r[p:] - self.edge.T @ dense) / self.corner])
+        p, share = self.problem.p_dense, r[self.problem.p_dense :] / self.corner
+        r = r.copy()
+        r[:p] -= self._across(share)
+        r[:p] = linalg.lapack.dpotrs(self.lower, r[:p], lower=1)[0]
+        r[p:] = share - self._along(r[:p]) / self.corner
+        return r
 
     def colour(self, noise: Floats) -> Floats:
         """Columns of white noise, shape (dimension, draws), to covariance H^-1."""
         p = self.problem.p_dense
-        dense = linalg.lapack.dtrtrs(self.lower, noise[:p], lower=1, trans=1)[0]
+        out = np.empty_like(noise)
+        out[:p] = linalg.lapack.dtrtrs(self.lower, noise[:p], lower=1, trans=1)[0]
         corner = self.corner[:, None]
-        return np.concatenate([dense, noise[p:] / np.sqrt(corner) - (self.edge.T @ dense) / corner])
+        out[p:] = noise[p:] / np.sqrt(corner) - self._along(out[:p]) / corner
+        return out
+
+    def _across(self, r: Floats) -> Floats:
+        """The block of H between dense and arrow coordinates times the arrow's."""
+        return self.scales.adjoint((self.scales.arrow_sd * (self.border @ r))[:, None])[:, 0]
+
+    def _along(self, z: Floats) -> Floats:
+        """That block's transpose times dense coordinates, one or several columns."""
+        levels = self.scales.apply(z.reshape(z.shape[0], -1))
+        return self.scales.arrow_sd * (self.border.T @ levels).reshape(-1, *z.shape[1:])
 
     def truncate(self, noise: Floats, centre: Floats) -> Floats:
         """Bend white noise so that truncated slopes keep above their lower ends, in place.
@@ -158,13 +190,23 @@ class Factor:
         return kept
 
     @cached_property
+    def inverse(self) -> Floats:
+        """H^-1 of the dense coordinates, in the triangle that C's order has above its diagonal."""
+        return np.asarray(linalg.lapack.dpotri(self.lower, lower=1)[0].T)
+
+    @cached_property
     def covariance(self) -> tuple[Floats, Floats, Floats]:
-        """H^-1 as its dense block, the border (dense x arrow) and the arrow's diagonal."""
-        inverse = linalg.lapack.dpotri(self.lower, lower=1)[0]
-        block = np.tril(inverse) + np.tril(inverse, -1).T
-        share = self.edge / self.corner
-        border = -block @ share
-        return block, border, 1.0 / self.corner - np.einsum("ji,ji->i", border, share)
+        """Covariance of levels: the dense block, the border (dense x arrow) and the arrow's diagonal.
+
+        With U = s G_da / corner they are B = T H_dd^-1 T', -s B U and s^2 (1 / corner + diag(U'B U)).
+        """
+        s, block = self.scales.arrow_sd, self.scales.spread(self.inverse)
+        border = block @ (self.border * (-s * s / self.corner))
+        return block, border, s * s * self.corner_variances(border)
+
+    def corner_variances(self, border: Floats) -> Floats:
+        """Diagonal of H^-1 of the arrow's coordinates, from the covariance of levels' border."""
+        return (1.0 - kernels.column_products(self.border, border)) / self.corner
 
     def times_gram(self, x: Floats) -> Floats:
         """G x for a vector of levels."""
@@ -173,24 +215,17 @@ class Factor:
             [self.block @ x[:k] + self.border @ x[k:], self.border.T @ x[:k] + self.diagonal * x[k:]]
         )
 
-    def predictor_variances(self) -> Floats:
-        """Variance of every cell's linear predictor."""
-        block, border, diagonal = self.covariance
-        scales, s = self.scales, self.scales.arrow_sd
-        return self.problem.design.variances(
-            scales.apply(scales.apply(block).T), s * scales.apply(border), s * s * diagonal
-        )
-
 
 @dataclass(frozen=True)
 class Conditional:
-    """The Gaussian over ``z`` at one ``zeta``."""
+    """The Gaussian over ``z`` at one ``zeta``; ``step`` is Newton's from the point, small as it is."""
 
     problem: Problem
     zeta: Floats
     scales: Scales
     point: Point
     factor: Factor
+    step: Floats
     iterations: int
 
     @property
@@ -201,7 +236,7 @@ class Conditional:
     @cached_property
     def variances(self) -> Floats:
         """Variance of every cell's linear predictor."""
-        return self.factor.predictor_variances()
+        return self.problem.design.variances(*self.factor.covariance)
 
     @cached_property
     def third(self) -> Floats:
@@ -213,17 +248,17 @@ class Conditional:
         """Skewness correction of the mean of ``z``."""
         if self.problem.declaration.family == "normal":
             return np.zeros(self.problem.dimension)
-        return -0.5 * self.factor.solve(self.problem.to_coordinates(self.third, self.scales))
+        return -0.5 * self.factor.solve(self.scales.to_coordinates(self.third))
 
     def gradient(self) -> Floats:
         """dL / dzeta, shape (d,)."""
         problem, scales = self.problem, self.scales
         out = np.zeros(len(problem.names))
-        shift = problem.to_levels(self.shift, scales)
+        shift = scales.to_levels(self.shift)
         moved = self.factor.times_gram(shift)
         deviation = self.point.x - problem.mean
-        block, _, corner = self.factor.covariance
-        for term, levels, left in self._blocks(np.diag(block), corner):
+        corner = self.factor.corner_variances(self.factor.covariance[1])
+        for term, levels, left in self._blocks(np.diag(self.factor.inverse), corner):
             slope = self.point.score[levels] - self.third[levels] / 2.0 - moved[levels]
             per_log_sd = slope @ deviation[levels] + shift[levels] @ self.point.score[levels] - left
             j = problem.index[f"{term.name}_sd"]
@@ -252,9 +287,9 @@ class Conditional:
         problem, scales, factor = self.problem, self.scales, self.factor
         term, levels, where = problem.terms[k], problem.levels[k], problem.coordinates[k]
         slope = scales.values[problem.index[f"{term.name}_sd"]] * ar1_slope(term.size, rho)
-        block, border, _ = factor.covariance
-        turned = block[where] @ scales.adjoint(factor.block[:, levels])
-        turned += scales.arrow_sd * (border[where] @ factor.border[levels].T)
+        inverse = np.triu(factor.inverse) + np.triu(factor.inverse, 1).T
+        share = factor.border * (scales.arrow_sd**2 / factor.corner)
+        turned = inverse[where] @ scales.adjoint(factor.block[:, levels] - share @ factor.border[levels].T)
         x_dot = slope @ self.point.z[where]
         score = self.point.score[levels]
         return float(
@@ -305,13 +340,13 @@ def _newton(problem: Problem, zeta: Floats, start: Floats, tolerance: float) -> 
     if not np.isfinite(point.value):
         point = evaluate(problem, scales, np.zeros(problem.dimension))
     for iteration in range(MAX_NEWTON):
-        factor = Factor(problem, scales, point.w)
+        factor = Factor(problem, scales, point)
         step = factor.solve(point.gradient)
         decrement = float(point.gradient @ step)
         if not np.isfinite(decrement):
             break
         if decrement <= tolerance:
-            return Conditional(problem, zeta, scales, point, factor, iteration + 1)
+            return Conditional(problem, zeta, scales, point, factor, step, iteration + 1)
         point = _advance(problem, scales, point, step, decrement)
     raise FitError(
         f"model {problem.declaration.name}: Newton's method found no mode of the effects at hyperparameters"

@@ -16,6 +16,9 @@ from quotacast.models import laplace_kernels as kernels
 from quotacast.models.laplace_columns import Columns
 from quotacast.models.terms import Floats
 
+#: Z'WZ as its dense block, the border (dense x arrow) and the arrow's diagonal.
+Gram = tuple[Floats, Floats, Floats]
+
 
 @dataclass(frozen=True)
 class Design:
@@ -42,12 +45,12 @@ class Design:
 
     def predict(self, x: Floats) -> Floats:
         """Z x for a vector of levels, shape (n,)."""
-        eta = kernels.predict(self.columns.fold(x), self.columns.codes)
+        eta = kernels.predict(self.columns.fold(x), *self.columns.runs)
         return eta + self.covariates @ x[self.slopes] if self.covariates.shape[1] else eta
 
     def means(self, x: Floats) -> Floats:
         """Exposure times exp(Z x) for a vector of levels, shape (n,)."""
-        mu = kernels.means(np.exp(self.columns.fold(x)), self.columns.codes, self.exposure)
+        mu = kernels.means(np.exp(self.columns.fold(x)), *self.columns.runs, self.exposure)
         return mu * np.exp(self.covariates @ x[self.slopes]) if self.covariates.shape[1] else mu
 
     def scatter(self, value: Floats) -> Floats:
@@ -56,7 +59,15 @@ class Design:
         out[self.slopes] = self.covariates.T @ value
         return out
 
-    def gram(self, w: Floats) -> tuple[Floats, Floats, Floats]:
+    def summed(self, gram: Gram, w: Floats) -> Floats:
+        """Z' w, shape (levels,), of which most stands in ``gram`` of the same ``w``."""
+        block, _, diagonal = gram
+        out = np.concatenate([block.diagonal(), diagonal])
+        if self.covariates.shape[1]:
+            out[self.slopes] = self.covariates.T @ w
+        return out
+
+    def gram(self, w: Floats) -> Gram:
         """Z'WZ as its dense block, the border (dense x arrow) and the arrow's diagonal."""
         dense, slopes = self.columns.dense, self.slopes
         block, border, diagonal = self.columns.gram(w)

@@ -2,7 +2,9 @@
 
 Cells are looked up by the entries of a design's columns (:mod:`quotacast.models.laplace_columns`), numbered
 through: first ``wide`` of them, then those of the one term that is eliminated, whose column is the last of
-``codes``. Kernels over cells are one pass each; all release the interpreter's lock.
+``codes``. Cells that differ in the first column alone (*inner*) make a run: ``starts``, shape (runs + 1,),
+says where each begins, ``prefix``, shape (runs, columns - 1), what its cells share, so that this is looked up
+once. Kernels over cells are one pass each; all release the interpreter's lock.
 
 One kernel serves both count families. With ``a = 1 / phi`` and ``t = a mu`` the negative binomial is ::
 
@@ -37,28 +39,28 @@ def compiled(function: _F) -> _F:
 
 
 @compiled
-def predict(entries: Floats, codes: Codes) -> Floats:
+def predict(entries: Floats, inner: Codes, starts: Rows, prefix: Codes) -> Floats:
     """Sum of every cell's entries."""
-    n, columns = codes.shape
-    out = np.empty(n)
-    for i in range(n):
-        total = 0.0
-        for k in range(columns):
-            total += entries[codes[i, k]]
-        out[i] = total
+    out = np.empty(inner.size)
+    for r in range(prefix.shape[0]):
+        shared = 0.0
+        for k in range(prefix.shape[1]):
+            shared += entries[prefix[r, k]]
+        for i in range(starts[r], starts[r + 1]):
+            out[i] = shared + entries[inner[i]]
     return out
 
 
 @compiled
-def means(factor: Floats, codes: Codes, exposure: Floats) -> Floats:
+def means(factor: Floats, inner: Codes, starts: Rows, prefix: Codes, exposure: Floats) -> Floats:
     """Product of exposure and every cell's entries."""
-    n, columns = codes.shape
-    mu = np.empty(n)
-    for i in range(n):
-        product = exposure[i]
-        for k in range(columns):
-            product *= factor[codes[i, k]]
-        mu[i] = product
+    mu = np.empty(inner.size)
+    for r in range(prefix.shape[0]):
+        shared = 1.0
+        for k in range(prefix.shape[1]):
+            shared *= factor[prefix[r, k]]
+        for i in range(starts[r], starts[r + 1]):
+            mu[i] = exposure[i] * shared * factor[inner[i]]
     return mu
 
 
@@ -100,13 +102,16 @@ def dispersion_derivatives(mu: Floats, y: Floats, a: float, g: Floats, w: Floats
 
 
 @compiled
-def scatter(codes: Codes, value: Floats, entries: int) -> Floats:
+def scatter(inner: Codes, starts: Rows, prefix: Codes, value: Floats, entries: int) -> Floats:
     """Sum of a cells' value over every entry."""
-    n, columns = codes.shape
     out = np.zeros(entries)
-    for i in range(n):
-        for k in range(columns):
-            out[codes[i, k]] += value[i]
+    for r in range(prefix.shape[0]):
+        total = 0.0
+        for i in range(starts[r], starts[r + 1]):
+            out[inner[i]] += value[i]
+            total += value[i]
+        for k in range(prefix.shape[1]):
+            out[prefix[r, k]] += total
     return out
 
 
@@ -135,42 +140,59 @@ def predict_rows(entries: Floats, codes: Codes, rows: Floats) -> Floats:
 
 
 @compiled
-def gram(codes: Codes, w: Floats, wide: int, arrow: int) -> tuple[Floats, Floats, Floats]:
-    """Sum of ``w`` over pairs of entries: a block's lower triangle, border (wide x arrow) and diagonal."""
-    n, columns = codes.shape
-    last = columns - 1
+def gram(
+    inner: Codes, starts: Rows, prefix: Codes, w: Floats, wide: int, arrow: int
+) -> tuple[Floats, Floats, Floats]:
+    """Sum of ``w`` over pairs of entries: a block's lower triangle, border (arrow x wide) and diagonal."""
+    last = prefix.shape[1] - 1
     block = np.zeros((wide, wide))
     border = np.zeros((arrow, wide))
     diagonal = np.zeros(arrow)
-    for i in range(n):
-        q = codes[i, last] - wide
-        diagonal[q] += w[i]
+    for r in range(prefix.shape[0]):
+        q = prefix[r, last] - wide
+        total = 0.0
+        for i in range(starts[r], starts[r + 1]):
+            border[q, inner[i]] += w[i]
+            total += w[i]
+        diagonal[q] += total
         for j in range(last):
-            row = codes[i, j]
-            border[q, row] += w[i]
-            for k in range(j + 1):
-                block[row, codes[i, k]] += w[i]
-    return block, np.ascontiguousarray(border.T), diagonal
+            row = prefix[r, j]
+            for i in range(starts[r], starts[r + 1]):
+                block[row, inner[i]] += w[i]
+            border[q, row] += total
+            for k in range(j):
+                block[row, prefix[r, k]] += total
+    for q in range(arrow):
+        for c in range(wide):
+            block[c, c] += border[q, c]
+    return block, border, diagonal
 
 
 @compiled
-def variances(codes: Codes, block: Floats, border: Floats, diagonal: Floats) -> Floats:
+def variances(
+    inner: Codes, starts: Rows, prefix: Codes, block: Floats, border: Floats, diagonal: Floats
+) -> Floats:
     """Variance of every cell's sum of entries from their covariance, laid out as in ``gram``."""
-    n, columns = codes.shape
-    last = columns - 1
+    last = prefix.shape[1] - 1
     wide = block.shape[0]
-    out = np.empty(n)
-    for i in range(n):
-        q = codes[i, last] - wide
+    out = np.empty(inner.size)
+    for r in range(prefix.shape[0]):
+        q = prefix[r, last] - wide
         crossed = 0.0
-        total = diagonal[q]
+        shared = diagonal[q]
         for j in range(last):
-            row = codes[i, j]
-            total += block[row, row]
-            crossed += border[row, q]
+            row = prefix[r, j]
+            shared += block[row, row]
+            crossed += border[q, row]
             for k in range(j):
-                crossed += block[row, codes[i, k]]
-        out[i] = total + 2.0 * crossed
+                crossed += block[row, prefix[r, k]]
+        shared += 2.0 * crossed
+        for i in range(starts[r], starts[r + 1]):
+            c = inner[i]
+            crossed = border[q, c]
+            for j in range(last):
+                crossed += block[prefix[r, j], c]
+            out[i] = shared + block[c, c] + 2.0 * crossed
     return out
 
 
@@ -184,7 +206,7 @@ LEAST_A = 1e-4
 def count_likelihoods(
     factor: Floats, codes: Codes, exposure: Floats, y: Floats, order: Rows, a: float, extra: Floats
 ) -> Floats:
-    """Log likelihood without ``y eta``, up to a constant, of many vectors at once.
+    """Negative-binomial log likelihood without ``y eta``, up to a constant, of many vectors at once.
 
     ``factor`` are the exponentiated entries, shape (entries, draws); ``extra`` holds further factors, shape
     (cells, draws) or none; ``order`` the cells by their ``y``: those of one ``y`` share logarithms.
@@ -203,10 +225,7 @@ def count_likelihoods(
         if extra.shape[0] > 0:
             for m in range(draws):
                 mu[m] *= extra[i, m]
-        if a == 0.0:
-            for m in range(draws):
-                out[m] -= mu[m]
-        elif a < LEAST_A:
+        if a < LEAST_A:
             for m in range(draws):
                 out[m] -= (y[i] + 1.0 / a) * np.log1p(a * mu[m])
         else:
@@ -218,4 +237,53 @@ def count_likelihoods(
                     out[m] -= (y[i] + 1.0 / a) * np.log(product[m])
                     product[m] = 1.0
                 inside = 0
+    return out
+
+
+@compiled
+def poisson_likelihoods(
+    factor: Floats, inner: Codes, starts: Rows, prefix: Codes, exposure: Floats, extra: Floats
+) -> Floats:
+    """The same of a Poisson model: the sum of minus every cell's mean; cells of a run share factors."""
+    draws = factor.shape[1]
+    out, shared, total = np.zeros(draws), np.empty(draws), np.empty(draws)
+    for r in range(prefix.shape[0]):
+        shared[:] = factor[prefix[r, 0]]
+        for k in range(1, prefix.shape[1]):
+            code = prefix[r, k]
+            for m in range(draws):
+                shared[m] *= factor[code, m]
+        total[:] = 0.0
+        for i in range(starts[r], starts[r + 1]):
+            code, e = inner[i], exposure[i]
+            if extra.shape[0] > 0:
+                for m in range(draws):
+                    total[m] += e * factor[code, m] * extra[i, m]
+            else:
+                for m in range(draws):
+                    total[m] += e * factor[code, m]
+        for m in range(draws):
+            out[m] -= shared[m] * total[m]
+    return out
+
+
+@compiled
+def column_products(one: Floats, other: Floats) -> Floats:
+    """Inner products of the columns of two matrices, shape (columns,)."""
+    out = np.zeros(one.shape[1])
+    for i in range(one.shape[0]):
+        for q in range(one.shape[1]):
+            out[q] += one[i, q] * other[i, q]
+    return out
+
+
+@compiled
+def to_both_sides(centre: Floats, deviation: Floats) -> Floats:
+    """A centre plus and minus deviations, shape (n, k), as one matrix (n, 2 k)."""
+    n, k = deviation.shape
+    out = np.empty((n, 2 * k))
+    for i in range(n):
+        for m in range(k):
+            out[i, m] = centre[i] + deviation[i, m]
+            out[i, k + m] = centre[i] - deviation[i, m]
     return out

@@ -60,10 +60,22 @@ def unfold_rows(members: Codes, wide: int, dense: int, rows: Floats) -> Floats:
 def unfold_gram(
     members: Codes, dense: int, block: Floats, border: Floats, diagonal: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """From pairs of entries, of which the block's lower triangle is given, to pairs of levels."""
-    wide, arrow, most = block.shape[0], border.shape[1], members.shape[1]
+    """From pairs of entries, laid out as in ``laplace_kernels.gram``, to pairs of levels.
+
+    Returns
+    -------
+    block : ndarray, shape (dense, dense)
+    border : ndarray, shape (dense, arrow)
+    diagonal : ndarray, shape (arrow,)
+    """
+    wide, arrow, most = block.shape[0], border.shape[0], members.shape[1]
+    across = np.empty((wide, arrow))
+    for q in range(arrow):
+        for b in range(wide):
+            across[b, q] = border[q, b]
     one, other = np.zeros((dense, wide)), np.zeros((dense, wide))  # levels by entries
     whole, edge = np.zeros((dense, dense)), np.zeros((dense, arrow))
+    mixed = np.zeros((dense, dense))
     for a in range(wide):
         for k in range(most):
             level = members[a, k]
@@ -74,7 +86,7 @@ def unfold_gram(
             for b in range(a + 1, wide):
                 one[level, b] += block[b, a]
             for q in range(arrow):
-                edge[level, q] += border[a, q]
+                edge[level, q] += across[a, q]
     for q in range(arrow):
         for k in range(most):
             level = members[wide + q, k]
@@ -82,20 +94,22 @@ def unfold_gram(
                 break
             edge[level, q] += diagonal[q]
             for b in range(wide):
-                other[level, b] += border[b, q]
+                other[level, b] += border[q, b]
             for j in range(most):
                 if members[wide + q, j] < 0:
                     break
                 whole[level, members[wide + q, j]] += diagonal[q]
+    for b in range(wide):
+        for k in range(most):
+            level = members[b, k]
+            if level < 0:
+                break
+            for i in range(dense):
+                whole[level, i] += one[i, b] + other[i, b]
+                mixed[level, i] += other[i, b]
     for i in range(dense):
-        for b in range(wide):
-            value = one[i, b] + other[i, b]
-            for k in range(most):
-                level = members[b, k]
-                if level < 0:
-                    break
-                whole[i, level] += value
-                whole[level, i] += other[i, b]
+        for j in range(dense):
+            whole[i, j] += mixed[j, i]
     return whole, edge, diagonal
 
 
@@ -103,11 +117,12 @@ def unfold_gram(
 def fold_covariance(
     members: Codes, block: Floats, border: Floats, diagonal: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """From the covariance of levels to that of entries, the block's lower triangle alone."""
+    """From the covariance of levels to that of entries, laid out as in ``laplace_kernels.gram``."""
     dense, arrow, most = block.shape[0], border.shape[1], members.shape[1]
     wide = members.shape[0] - arrow
     half = np.zeros((dense, wide))
     lower, edge, own = np.zeros((wide, wide)), np.zeros((wide, arrow)), diagonal.copy()
+    across = np.empty((arrow, wide))
     for i in range(dense):
         for b in range(wide):
             for k in range(most):
@@ -125,15 +140,17 @@ def fold_covariance(
             for q in range(arrow):
                 edge[a, q] += border[level, q]
     for q in range(arrow):
+        for b in range(wide):
+            across[q, b] = edge[b, q]
         for k in range(most):
             level = members[wide + q, k]
             if level < 0:
                 break
             own[q] += 2.0 * border[level, q]
             for b in range(wide):
-                edge[b, q] += half[level, b]
+                across[q, b] += half[level, b]
             for j in range(most):
                 if members[wide + q, j] < 0:
                     break
                 own[q] += block[level, members[wide + q, j]]
-    return lower, edge, own
+    return lower, across, own

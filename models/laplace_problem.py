@@ -10,13 +10,15 @@ the largest ``pooled`` term (the *arrow*, see :mod:`quotacast.models.laplace_con
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 from scipy import special
 
 from quotacast.errors import FitError
+from quotacast.models.laplace_bases import Bases, Places, adjoint, apply, bases, congruent, spread
 from quotacast.models.laplace_columns import merged
 from quotacast.models.laplace_design import Design
 from quotacast.models.terms import (
@@ -33,25 +35,27 @@ from quotacast.models.terms import (
 ARROW_SIZE = 32
 #: Beyond this, in prior standard deviations, a hyperparameter does not move any more.
 FARTHEST = 12.0
+#: Log of the beta function: what the prior density of a correlation is divided by.
+LOG_BETA = float(special.betaln(*RHO_PRIOR))
 
 
-def half_normal(zeta: float, scale: float) -> tuple[float, float]:
-    """HalfNormal(scale) quantile at Phi(zeta) and its derivative by zeta."""
-    zeta = float(np.clip(zeta, -FARTHEST, FARTHEST))
-    if zeta < 0:
-        t = float(np.sqrt(2.0) * special.erfinv(special.ndtr(zeta)))
-    else:
-        t = float(-special.ndtri(special.ndtr(-zeta) / 2.0))
-    return scale * t, scale * float(np.exp((t * t - zeta * zeta) / 2.0)) / 2.0
+def half_normal(zeta: Floats | float, scale: Floats | float) -> tuple[Floats, Floats]:
+    """HalfNormal(scale) quantile at Phi(zeta) and its derivative by zeta, one or several."""
+    zeta = np.minimum(np.maximum(np.asarray(zeta, dtype=float), -FARTHEST), FARTHEST)
+    # to either side in the form that loses no digits there
+    low, high = np.minimum(zeta, 0.0), np.maximum(zeta, 0.0)
+    below = np.sqrt(2.0) * special.erfinv(special.ndtr(low))
+    t = np.where(zeta < 0, below, -special.ndtri(special.ndtr(-high) / 2.0))
+    return scale * t, scale * np.exp((t * t - zeta * zeta) / 2.0) / 2.0
 
 
 def correlation(zeta: float) -> tuple[float, float]:
     """Beta(RHO_PRIOR) quantile at Phi(zeta) and its derivative by zeta."""
     a, b = RHO_PRIOR
-    zeta = float(np.clip(zeta, -FARTHEST, FARTHEST))
-    rho = float(np.clip(special.betaincinv(a, b, special.ndtr(zeta)), 1e-6, 1.0 - 1e-6))
-    log_density = (a - 1) * np.log(rho) + (b - 1) * np.log1p(-rho) - special.betaln(a, b)
-    return rho, float(np.exp(-zeta * zeta / 2.0 - log_density) / np.sqrt(2.0 * np.pi))
+    zeta = min(max(float(zeta), -FARTHEST), FARTHEST)
+    rho = min(max(float(special.betaincinv(a, b, special.ndtr(zeta))), 1e-6), 1.0 - 1e-6)
+    log_density = (a - 1) * math.log(rho) + (b - 1) * math.log1p(-rho) - LOG_BETA
+    return rho, math.exp(-zeta * zeta / 2.0 - log_density) / math.sqrt(2.0 * math.pi)
 
 
 def ar1_slope(size: int, rho: float) -> Floats:
@@ -65,9 +69,6 @@ def ar1_slope(size: int, rho: float) -> Floats:
     return np.asarray(slope)
 
 
-Block = tuple[slice, slice, float, "Floats | None"]
-
-
 @dataclass(frozen=True)
 class Scales:
     """Hyperparameters on their natural scale, with derivatives by ``zeta``.
@@ -76,8 +77,10 @@ class Scales:
     ----------
     values, slopes : ndarray, shape (d,)
         In the order of :meth:`Declaration.hyperparameters`.
-    blocks : tuple of (slice, slice, float, ndarray or None)
-        T of the dense terms: levels, coordinates, sd, basis (None for the identity).
+    bases : Bases
+        Of the dense terms.
+    sd, rho : ndarray, shape (dense terms,)
+        T of the dense terms is the block diagonal of ``sd * basis``; ``rho`` is that of shocks, else 0.
     arrow_sd : float
     own : float
         ``1 / phi`` of a count (0 for Poisson), sigma of a Normal model.
@@ -85,23 +88,50 @@ class Scales:
 
     values: Floats
     slopes: Floats
-    blocks: tuple[Block, ...]
+    bases: Bases
+    sd: Floats
+    rho: Floats
     arrow_sd: float
     own: float
 
+    def to_levels(self, z: Floats) -> Floats:
+        """T z, the arrow's behind those of the dense terms; the first axis of ``z`` are coordinates."""
+        dense, p = self.bases.levels, self.bases.steps.size
+        out = np.empty((dense + z.shape[0] - p, *z.shape[1:]))
+        apply(*self._given(), z.reshape(z.shape[0], -1), out.reshape(out.shape[0], -1))
+        np.multiply(self.arrow_sd, z[p:], out=out[dense:])
+        return out
+
+    def to_coordinates(self, x: Floats) -> Floats:
+        """T' x, the adjoint of :meth:`to_levels`; the first axis of ``x`` are levels."""
+        dense, p = self.bases.levels, self.bases.steps.size
+        out = np.empty((p + x.shape[0] - dense, *x.shape[1:]))
+        adjoint(*self._given(), x.reshape(x.shape[0], -1), out.reshape(out.shape[0], -1))
+        np.multiply(self.arrow_sd, x[dense:], out=out[p:])
+        return out
+
     def apply(self, z: Floats) -> Floats:
-        """T z of the dense terms; the first axis of ``z`` are coordinates."""
-        out = np.empty((self.blocks[-1][0].stop if self.blocks else 0, *z.shape[1:]))
-        for levels, coordinates, sd, basis in self.blocks:
-            out[levels] = sd * (z[coordinates] if basis is None else basis @ z[coordinates])
+        """T z of the dense terms alone, for columns of coordinates."""
+        out = np.empty((self.bases.levels, z.shape[1]))
+        apply(*self._given(), np.ascontiguousarray(z), out)
         return out
 
     def adjoint(self, x: Floats) -> Floats:
-        """T' x of the dense terms; the first axis of ``x`` are levels."""
-        out = np.empty((self.blocks[-1][1].stop if self.blocks else 0, *x.shape[1:]))
-        for levels, coordinates, sd, basis in self.blocks:
-            out[coordinates] = sd * (x[levels] if basis is None else basis.T @ x[levels])
+        """T' x of the dense terms alone, for columns of levels."""
+        out = np.empty((self.bases.steps.size, x.shape[1]))
+        adjoint(*self._given(), np.ascontiguousarray(x), out)
         return out
+
+    def congruent(self, upper: Floats) -> Floats:
+        """I + T'ST of the dense terms for a symmetric S between levels, given on and above its diagonal."""
+        return congruent(*self._given(), upper)
+
+    def spread(self, upper: Floats) -> Floats:
+        """T C T' of the dense terms for a symmetric C between coordinates, given as in :meth:`congruent`."""
+        return spread(*self._given(), upper, self.bases.levels)
+
+    def _given(self) -> tuple[Places, Floats, Floats, Floats]:
+        return self.bases.places, self.bases.steps, self.sd, self.rho
 
 
 class Problem:
@@ -125,20 +155,22 @@ class Problem:
         )
         self.names = declaration.hyperparameters()
         self.index = {name: i for i, name in enumerate(self.names)}
-        self._bases = [t.basis() if t.kind in ("walk", "contrast") else None for t in self.terms]
+        self.bases = bases(self.terms)
+        self._number()
         self._arrange(cells)
 
     def _arrange(self, cells: Cells) -> None:
         stepped = [t for t in self.terms if t.kind != "slope"]
         slopes = [t for t in self.terms if t.kind == "slope"]
         last = cells.term_codes(self.arrow) if self.arrow else np.zeros(len(cells), dtype=np.int32)
-        order = np.argsort(last, kind="stable")
+        codes = [cells.term_codes(t) for t in stepped]
+        columns = merged(codes, [t.size for t in stepped], last, self.dense, self.n_arrow)
+        order = self.order = np.lexsort(columns.codes.T)  # of the cells in everything that follows
         self.y = np.ascontiguousarray(cells.response[order], dtype=float)
         self.exposure = np.ascontiguousarray(cells.exposure[order], dtype=float)
-        codes = [cells.term_codes(t)[order] for t in stepped]
         covariates = [cells.covariates[t.axis][order] for t in slopes]
         self.design = Design(
-            merged(codes, [t.size for t in stepped], last[order], self.dense, self.n_arrow),
+            replace(columns, codes=np.ascontiguousarray(columns.codes[order])),
             np.column_stack(covariates).astype(float) if slopes else np.empty((len(cells), 0)),
             self.exposure,
         )
@@ -166,30 +198,31 @@ class Problem:
 
     def scales(self, zeta: Floats) -> Scales:
         """Hyperparameters at ``zeta``."""
+        values, slopes = np.empty(zeta.size), np.empty(zeta.size)
+        values[self._half], slopes[self._half] = half_normal(zeta[self._half], self._half_scales)
+        for j in self._rho_at[self._rho_at >= 0]:
+            values[j], slopes[j] = correlation(zeta[j])
+        sd = np.where(self._sd_at >= 0, values[self._sd_at], self._known_sd) if zeta.size else self._known_sd
+        rho = np.where(self._rho_at >= 0, values[self._rho_at], 0.0) if zeta.size else np.zeros(sd.size)
         family = self.declaration.family
-        pairs = [half_normal(zeta[self.index[f"{t.name}_sd"]], t.scale) for t in self._with_sd()]
-        pairs += [correlation(zeta[self.index[f"{t.name}_rho"]]) for t in self.declaration.terms if t.has_rho]
-        if family != "poisson":
-            own_scale = OVERDISPERSION_SCALE if family == "negbinomial" else RESIDUAL_SCALE
-            pairs.append(half_normal(zeta[-1], own_scale))
-        table = np.asarray(pairs, dtype=float).reshape(-1, 2)
-        values = table[:, 0]
-        blocks = []
-        for k, term in enumerate(self.terms):
-            sd = float(values[self.index[f"{term.name}_sd"]]) if term.has_sd else term.scale
-            blocks.append((self.levels[k], self.coordinates[k], sd, self._basis(k, values)))
         own = 0.0 if family == "poisson" else float(values[-1])
         # As in the exact method: the variance beyond Poisson never vanishes entirely.
         own = own**2 + 1e-9 if family == "negbinomial" else own
         arrow_sd = float(values[self.index[f"{self.arrow.name}_sd"]]) if self.arrow else 0.0
-        return Scales(values, table[:, 1], tuple(blocks), arrow_sd, own)
+        return Scales(values, slopes, self.bases, sd, rho, arrow_sd, own)
 
-    def _with_sd(self) -> list[Term]:
-        return [t for t in self.declaration.terms if t.has_sd]
-
-    def _basis(self, k: int, values: Floats) -> Floats | None:
-        term = self.terms[k]
-        return term.basis(values[self.index[f"{term.name}_rho"]]) if term.has_rho else self._bases[k]
+    def _number(self) -> None:
+        """Where among the hyperparameters each term's are, and the scales of the half-normal ones."""
+        terms, family = self.declaration.terms, self.declaration.family
+        half = {f"{t.name}_sd": t.scale for t in terms if t.has_sd}
+        if family != "poisson":
+            half[self.names[-1]] = OVERDISPERSION_SCALE if family == "negbinomial" else RESIDUAL_SCALE
+        self._half = np.array([self.index[name] for name in half], dtype=np.int64)
+        self._half_scales = np.array(list(half.values()), dtype=float)
+        # -1 where a term has none
+        self._sd_at = np.array([self.index.get(f"{t.name}_sd", -1) for t in self.terms], dtype=np.int64)
+        self._rho_at = np.array([self.index.get(f"{t.name}_rho", -1) for t in self.terms], dtype=np.int64)
+        self._known_sd = np.array([t.scale for t in self.terms], dtype=float)
 
     def bounds(self) -> tuple[tuple[int, float], ...]:
         """Coordinates of truncated slopes and their lower ends, in ascending order."""
@@ -198,16 +231,6 @@ class Problem:
             for t, c in zip(self.terms, self.coordinates, strict=True)
             if t.lower is not None
         )
-
-    def to_levels(self, z: Floats, scales: Scales) -> Floats:
-        """T z for vectors or columns of coordinates, without the prior means."""
-        p = self.p_dense
-        return np.concatenate([scales.apply(z[:p]), scales.arrow_sd * z[p:]])
-
-    def to_coordinates(self, x: Floats, scales: Scales) -> Floats:
-        """T' x, the adjoint of :meth:`to_levels`."""
-        k = self.dense
-        return np.concatenate([scales.adjoint(x[:k]), scales.arrow_sd * x[k:]])
 
     def by_term(self, x: Floats) -> dict[str, Floats]:
         """Levels (first axis) by the names of their terms."""

@@ -19,7 +19,7 @@ from quotacast.engine.backtest.baselines import all_baselines
 from quotacast.engine.backtest.leaning import EVIDENCE, evidence
 from quotacast.engine.backtest.origin_forecast import OURS, Settings, draft_origin, finish_origin
 from quotacast.engine.backtest.origin_scores import verdicts
-from quotacast.engine.backtest.origins import month_ends, origins, outcomes, spans
+from quotacast.engine.backtest.origins import month_ends, origins, spans
 from quotacast.engine.backtest.record import Record, load_record, run_backtest
 from quotacast.engine.backtest.summary import fits, summarise, track_record
 from quotacast.engine.backtest.targets import Target
@@ -85,24 +85,6 @@ def test_horizons_of_an_origin_inside_and_at_the_end_of_a_quarter() -> None:
     at_end = spans(date(2025, 6, 30), CALENDAR, date(2025, 9, 30))
     assert set(at_end) == {"m1", "m2", "m3", "q1"}
     assert at_end["q1"].first == date(2025, 7, 1)
-
-
-def test_outcomes_are_what_a_plain_count_gives(history) -> None:  # type: ignore[no-untyped-def]
-    origin = date(2025, 3, 31)
-    snapshot = history.as_of(origin, strict=True)
-    deals = history.opportunities
-    won = deals[(deals["status"] == "won") & deals["closed_on"].between("2025-04-01", "2025-06-30")]
-    span = (date(2025, 4, 1), date(2025, 6, 30))
-    parts = [Target("bookings", Scope("company"), *span, part) for part in ("total", "open", "new")]
-    total, opened, new = outcomes(history, snapshot, parts)
-    assert total == pytest.approx(won["amount"].sum())
-    assert opened == pytest.approx(won.loc[won["created_on"] <= "2025-03-31", "amount"].sum())
-    assert opened + new == pytest.approx(total)
-    assert 0 < opened < total
-    rep = won["rep_id"].iloc[0]
-    assert outcomes(history, snapshot, [Target("deals_won", Scope("rep", rep), *span)]) == [
-        (won["rep_id"] == rep).sum()
-    ]
 
 
 def test_the_contract_of_the_rows_and_sums_of_means(record) -> None:  # type: ignore[no-untyped-def]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,33 @@ def test_small_terms_share_a_column() -> None:
     assert found.wide == 12 + 5 + COMBINATIONS
 
 
+def test_cells_that_differ_in_the_first_column_make_a_run(given: tuple[Design, Floats]) -> None:
+    columns = given[0].columns
+    assert set(columns.codes[:, 0]) == set(range(20))  # without age x position the fewest codes are left
+    codes = np.ascontiguousarray(columns.codes[np.lexsort(columns.codes.T)])
+    inner, starts, prefix = replace(columns, codes=codes).runs
+    assert len(prefix) == len(np.unique(columns.codes[:, 1:], axis=0)) < CELLS
+    run = np.repeat(np.arange(len(prefix)), np.diff(starts))
+    np.testing.assert_array_equal(np.column_stack([inner, prefix[run]]), codes)
+
+
+def test_a_design_whose_terms_all_lie_in_the_arrow() -> None:
+    rng = np.random.default_rng(13)
+    arrow = rng.integers(0, 6, 50).astype(np.int32)
+    terms = [np.zeros(50, dtype=np.int32), arrow // 2]
+    columns = merged(terms, (1, 3), arrow, 4, 6)
+    z = np.column_stack([np.ones(50), np.eye(3)[arrow // 2], np.eye(6)[arrow]])
+    w = rng.gamma(2.0, 1.0, 50)
+    np.testing.assert_allclose(columns.scatter(w), z.T @ w, rtol=1e-12)
+    np.testing.assert_allclose(laid_out(*columns.gram(w)), z.T @ (w[:, None] * z), rtol=1e-12, atol=1e-12)
+
+
+def test_sums_of_weights_stand_in_their_pairs(given: tuple[Design, Floats]) -> None:
+    design, z = given
+    w = np.random.default_rng(14).gamma(2.0, 1.0, CELLS)
+    np.testing.assert_allclose(design.summed(design.gram(w), w), z.T @ w, rtol=1e-11)
+
+
 def test_sums_by_level(given: tuple[Design, Floats]) -> None:
     design, z = given
     rng = np.random.default_rng(7)
@@ -90,9 +119,11 @@ def test_likelihoods_of_many_vectors(given: tuple[Design, Floats], a: float) -> 
     rng = np.random.default_rng(10)
     x, y = rng.normal(0.1, 0.3, (z.shape[1], 6)), rng.poisson(2.0, CELLS).astype(float)
     columns: Columns = design.columns
-    found = kernels.count_likelihoods(
-        np.exp(columns.fold(x)), columns.codes, design.exposure, y, np.argsort(y), a, design.factors(x)
-    )
+    factor, extra = np.exp(columns.fold(x)), design.factors(x)
+    if a == 0.0:
+        found = kernels.poisson_likelihoods(factor, *columns.runs, design.exposure, extra)
+    else:
+        found = kernels.count_likelihoods(factor, columns.codes, design.exposure, y, np.argsort(y), a, extra)
     mu = design.exposure[:, None] * np.exp(z @ x)
     each = -mu if a == 0.0 else -(y[:, None] + 1.0 / a) * np.log1p(a * mu)
     np.testing.assert_allclose(found, each.sum(axis=0), rtol=1e-12)

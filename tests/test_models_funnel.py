@@ -183,6 +183,11 @@ def test_assembling_is_deterministic(make_history: Make) -> None:
     assert a.diagnostics() == b.diagnostics()
     np.testing.assert_array_equal(a.mix, b.mix)
     np.testing.assert_array_equal(a.residuals.cumulative, b.residuals.cumulative)
+    unchecked = assemble(found, fit, 5, check=False)
+    assert a.checks.keys() == set(found.models)
+    assert unchecked.checks == {}
+    np.testing.assert_array_equal(a.mix, unchecked.mix)
+    np.testing.assert_array_equal(a.residuals.cumulative, unchecked.residuals.cumulative)
 
 
 @pytest.mark.parametrize("model", MODELS)

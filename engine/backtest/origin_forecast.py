@@ -30,6 +30,7 @@ from quotacast.engine.paths import Paths, Steps
 from quotacast.engine.simulate import simulate
 from quotacast.models.funnel import Funnel, Method, fit, prepare
 from quotacast.models.history.history import History
+from quotacast.models.history.schema import BORN
 from quotacast.models.periods import Calendar, Period
 from quotacast.models.timegrid import day_number
 
@@ -169,11 +170,22 @@ def _fallen_back(funnel: Funnel, settings: Settings) -> tuple[str, ...]:
 def _as_known(history: History, snapshot: History, wanted: Sequence[Target]) -> Floats:
     """Outcomes as known at the end of each target's period, shape (targets,)."""
     found = np.empty(len(wanted))
+    history = _deals_only(history)
     for end in dict.fromkeys(target.last for target in wanted):
         at = [k for k, target in enumerate(wanted) if target.last == end]
         known = history.as_of(end, strict=True)
         found[at] = outcomes(known, snapshot, [wanted[k] for k in at])
     return found
+
+
+def _deals_only(history: History) -> History:
+    """What outcomes read of a history: deals, and of the other tables who was busy from when on."""
+    tables = dict(history.tables)
+    for name in ("activities", "leads"):
+        by_day = tables[name].sort_values(BORN[name], kind="stable", na_position="first")
+        tables[name] = by_day.drop_duplicates("rep_id").reset_index(drop=True)
+    tables["invoices"] = tables["invoices"].iloc[:0]
+    return replace(history, tables=tables)
 
 
 def _member(wanted: tuple[str, Target], own: Floats, others: Sequence[Floats]) -> Forecast:
@@ -221,6 +233,7 @@ def _fit(snapshot: History, settings: Settings, threads: int) -> Funnel:
         draws=FIT_DRAWS,
         seed=settings.seed,
         threads=threads,
+        check=False,  # an origin is judged by its scores
     )
 
 

@@ -120,21 +120,31 @@ def outcomes(history: History, snapshot: History, wanted: Sequence[Target]) -> N
     A win is ``open`` if its deal was open at the origin and ``new`` if it was created later; a deal that
     was closed at the origin and reopened afterwards is in the total alone.
     """
-    events = _events(history, snapshot)
-    cache: dict[tuple[str, date, date], pd.DataFrame] = {}
+    events = {name: column.to_numpy() for name, column in _events(history, snapshot).items()}
+    amount = np.nan_to_num(events["amount"])
+    chosen: dict[tuple[object, ...], NDArray[np.int64]] = {}
+
+    def rows(*key: object) -> NDArray[np.int64]:
+        """Events of a kind and of days, then of a part of them, then of a scope: each looked up once."""
+        if key not in chosen:
+            if len(key) == 3:
+                kind, low, high = key
+                inside = (events["kind"] == kind) & (events["day"] >= low) & (events["day"] <= high)
+                chosen[key] = np.flatnonzero(inside)
+            else:
+                among, (axis, value) = rows(*key[:-2]), key[-2:]
+                chosen[key] = among[events[str(axis)][among] == value]
+        return chosen[key]
+
     out = np.zeros(len(wanted))
     for k, target in enumerate(wanted):
-        key = (target.metric, target.first, target.last)
-        if key not in cache:
-            kind = events["kind"] == ("created" if target.metric == "opportunities_created" else "won")
-            low, high = int(day_number(target.first)), int(day_number(target.last))
-            cache[key] = events[kind & events["day"].between(low, high)]
-        rows = cache[key]
+        kind = "created" if target.metric == "opportunities_created" else "won"
+        key: tuple[object, ...] = (kind, int(day_number(target.first)), int(day_number(target.last)))
         if target.component != "total":
-            rows = rows[rows["part"] == target.component]
+            key += ("part", target.component)
         if target.scope.kind != "company":
-            rows = rows[rows[target.scope.kind] == target.scope.id]
-        out[k] = rows["amount"].sum() if target.metric == "bookings" else len(rows)
+            key += (target.scope.kind, target.scope.id)
+        out[k] = amount[rows(*key)].sum() if target.metric == "bookings" else rows(*key).size
     return out
 
 

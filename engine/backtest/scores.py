@@ -53,8 +53,12 @@ def crps(draws: ArrayLike, actual: ArrayLike) -> Floats:
     step = max(1, _ROOM // m)
     for i in range(0, flat.size, step):
         part = slice(i, i + step)
-        # The backend is named so that a score does not depend on what else is installed.
-        out[part] = crps_ensemble(flat[part], rows[part], estimator="qd", backend="numpy")
+        # The backend is named so that a score does not depend on what else is installed. Sorting here is
+        # several times faster than the library's ranking.
+        ascending = np.sort(rows[part], axis=-1)
+        out[part] = crps_ensemble(
+            flat[part], ascending, estimator="qd", backend="numpy", sorted_ensemble=True
+        )
     return out.reshape(y.shape)
 
 
