@@ -24,6 +24,7 @@ from quotacast.engine.streams import GOLDEN, key, mix, unit
 MASK = (1 << 64) - 1
 TERM, LAG, RENEW = 0x9FB21C651E98DF25, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F
 CLASS, NEVER = 0xE7037ED1A0B428DB, 0x8EBC6AF09C88C6E3
+PART, SHARE, REST, BAD = 0x1D8E4E27C47D124F, 0xEB44ACCAB455D165, 0x9E6C63D0876A9A47, 0xC2B2AE3D27D4EB4F
 
 
 def mixed(x: int) -> int:
@@ -229,15 +230,34 @@ class SlowLedger:
         ledger, pays = self.ledger, self.ledger.payments
         p, days = d % pays.draws, ledger.days.days
         months = pays.block(d, 1)["month"][0]
+        place = -1 if never is None else pays.open.ids.index(self.id_of(own))
+        parted = place >= 0 and int(pays.open.part[place]) > -(1 << 30)
+        band = int(np.searchsorted(pays.band_edges, gross * 0.01, side="right"))
+        if never is not None:
+            band = int(pays.open.band[place])
+        pace = float(pays.parts.pace[p])
+        rate = pays.factor[p, code] * pays.band[p, band]
+        how = (p, months)
+        asked = (issued, due, pays.write_off_days)
         paid = -1
         if uniform(mixed(own ^ NEVER), d) >= (pays.never[p] if never is None else never):
-            band = int(np.searchsorted(pays.band_edges, gross * 0.01, side="right"))
-            if never is not None:
-                band = int(pays.open.band[pays.open.ids.index(self.id_of(own))])
-            rate = pays.factor[p, code] * pays.band[p, band]
-            paid = payment_day(
-                uniform(own, d), p, months, rate, issued, due, pays.write_off_days, **pays.fixed()
-            )
+            first = rate * (pace if parted else 1.0)
+            paid = payment_day(uniform(own, d), *how, first, *asked, **pays.fixed())
+        part = 0
+        odds = pays.parts.odds[p, code] if pays.parts.odds.size and not parted else 0.0
+        if paid >= 0 and uniform(mixed(own ^ PART), d) < odds:
+            among = pays.parts.share
+            part = half_up(gross * among[int(uniform(mixed(own ^ SHARE), d) * among.size)])
+        if 0 < part < gross:
+            self.receive(d, books, line, part, paid, currency)
+            gross, before, paid = gross - part, paid, -1
+            if uniform(mixed(own ^ BAD), d) >= pays.never[p]:
+                if pays.parts.rest_days >= 0:
+                    paid = before + pays.parts.rest_days
+                    paid = paid if paid < min(days, due + pays.write_off_days) else -1
+                else:
+                    u = uniform(mixed(own ^ REST), d)
+                    paid = payment_day(u, *how, rate * pace, *asked, **pays.fixed(), part=before)
         if paid < 0:
             end = max(due + pays.write_off_days, 0)
             if end < days:
@@ -245,12 +265,16 @@ class SlowLedger:
             else:
                 books.owed += gross
             return
+        self.receive(d, books, line, gross, paid, currency)
+
+    def receive(self, d: int, books: Books, line: str, gross: int, paid: int, currency: str) -> None:
+        """Put a payment on the next working day; after the last day it is owed still."""
         on = self.works(self.start + timedelta(days=int(paid)))
         if on > self.last:
             books.owed += gross
             return
         got = gross
-        if currency and currency != ledger.history.currency and ledger.account.volatility > 0:
+        if currency and currency != self.ledger.history.currency and self.ledger.account.volatility > 0:
             got = half_up(gross * self.exchange(currency, d, self.number(on)))
         books.gained += got - gross
         books.put(line, on, got)

@@ -23,6 +23,7 @@ from quotacast.engine.finance.schedule import (
 )
 from quotacast.models.history.history import History
 from quotacast.models.margins import booked_margins
+from quotacast.models.parts import NO_PART
 from quotacast.models.payers import Classes, OpenInvoices
 from quotacast.models.terms import Floats
 from quotacast.models.timegrid import day_number
@@ -238,6 +239,7 @@ def presumed_invoices(
     return OpenInvoices(
         tuple(names), deals.customer[deal], deals.ids[deal], code, zero, zero, issued,
         issued + terms.due_days, gross, gross, np.full(deal.size, None, dtype=object),
+        np.full(deal.size, NO_PART),
     )  # fmt: skip
 
 

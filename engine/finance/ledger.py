@@ -33,6 +33,7 @@ from quotacast.engine.selling import Costs
 from quotacast.engine.streams import keys
 from quotacast.models.history.history import History
 from quotacast.models.history.schema import NONE
+from quotacast.models.parts import NO_PART
 from quotacast.models.periods import Period
 from quotacast.models.terms import Floats
 from quotacast.models.timegrid import day_number
@@ -216,6 +217,7 @@ class Ledger:
             band_of=opened.band[own].astype(np.int64),
             open_never=np.ascontiguousarray(pays.open_never[:, own]),
             open_odds=self._odds(own),
+            parted=opened.part[own] > NO_PART,
             key=keys(self.seed, "open invoice", [opened.ids[i] for i in own]),
             currency=np.array([foreign.index(c) if c else -1 for c in codes], dtype=np.int64),
             fx_key=keys(self.seed, "exchange", foreign),
