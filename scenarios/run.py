@@ -182,8 +182,10 @@ class Run:
         if stated is None:
             return None
         variable = stated.commission
-        share, more = (0.0, 1.0) if variable is None else (variable.rate, variable.accelerator)
-        return Costs(stated.rep_month, stated.hire, share, more)
+        if variable is None:
+            return Costs(stated.rep_month, stated.hire)
+        paid = (variable.rate, variable.accelerator, variable.renewals)
+        return Costs(stated.rep_month, stated.hire, *paid)
 
     @property
     def run_folder(self) -> Path:

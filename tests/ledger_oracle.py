@@ -50,6 +50,7 @@ class Deal:
     months: int
     lag: int
     stream: int
+    rep: str
 
 
 @dataclass
@@ -108,17 +109,18 @@ class SlowLedger:
                         amount = (k + 1) * cents // count - k * cents // count
                         earns = (k + 1) * margin // count - k * margin // count
                         day = self.start + timedelta(days=t)
-                        found += self.chain(d, own, day, amount, earns, kind, months, lag)
+                        found += self.chain(d, own, day, amount, earns, kind, months, lag, rep)
         which, days = ledger.ending
         for i, t in zip(which, days, strict=True):
             own = int(key(ledger.seed, "renewal", str(ledger.signed.ids[i])))
             day = self.start + timedelta(days=int(t))
             cents, margin = int(ledger.signed.cents[i]), int(ledger.signed.margin[i])
-            found += self.chain(d, own, day, cents, margin, "renewal", int(ledger.signed.months[i]), 0)
+            months, rep = int(ledger.signed.months[i]), str(ledger.signed.rep[i])
+            found += self.chain(d, own, day, cents, margin, "renewal", months, 0, rep)
         return found
 
     def chain(
-        self, d: int, own: int, day: date, cents: int, margin: int, kind: str, months: int, lag: int
+        self, d: int, own: int, day: date, cents: int, margin: int, kind: str, months: int, lag: int, rep: str
     ) -> list[Deal]:
         """A deal, and what it is renewed as."""
         found: list[Deal] = []
@@ -128,7 +130,7 @@ class SlowLedger:
                 again += 1
                 if uniform(mixed(own ^ mixed(RENEW + again)), d) >= self.ledger.terms.renewal:
                     break
-            found.append(Deal(day, cents, margin, kind, months, lag, mixed(own ^ mixed(again))))
+            found.append(Deal(day, cents, margin, kind, months, lag, mixed(own ^ mixed(again)), rep))
             if self.ledger.terms.renewal <= 0:
                 break
             day, kind, lag = day + relativedelta(months=months), "renewal", 0

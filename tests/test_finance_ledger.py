@@ -25,10 +25,12 @@ from quotacast.engine.finance.ledger import CashPaths, Ledger, cash_paths, month
 from quotacast.engine.finance.revenue import RevenuePaths, revenue_paths
 from quotacast.engine.finance.risk import shares
 from quotacast.engine.finance.schedule import Terms
+from quotacast.engine.parts import Assumed
 from quotacast.engine.payments import payments_of
 from quotacast.engine.selling import Costs
 from quotacast.models.history.history import History
 from quotacast.models.invoices import payment_data
+from quotacast.models.parts import NO_PART
 from quotacast.models.periods import Calendar, Period
 from quotacast.models.timegrid import day_number
 
@@ -87,6 +89,23 @@ def tables(rng: np.random.Generator, linked: bool = True) -> dict[str, Any]:
     return {"opportunities": deals, "invoices": bills, "rates": rates}
 
 
+def in_parts(rng: np.random.Generator, given: dict[str, Any]) -> dict[str, Any]:
+    """The same with payments: most paid invoices at once, some in two parts, open ones in part."""
+    pays = []
+    for bill in given["invoices"]:
+        issued, paid, amount = bill["issued_on"], bill.get("paid_on"), bill["amount"]
+        split = rng.random() < 0.5 and amount > 0
+        until = paid or AS_OF
+        part = issued + timedelta(days=int((until - issued).days * rng.uniform(0.2, 0.9)))
+        share = round(float(rng.uniform(0.2, 0.8)) * amount, 2) if split and part < until else 0.0
+        if share:
+            pays.append({"invoice_id": bill["invoice_id"], "paid_on": part, "amount": share})
+        if paid:
+            left = round(amount - share, 2)
+            pays.append({"invoice_id": bill["invoice_id"], "paid_on": paid, "amount": left})
+    return {**given, "payments": pays}
+
+
 def futures(rng: np.random.Generator, draws: int = DRAWS) -> dict[str, np.ndarray]:
     """Wins of made-up futures, shape (draws, reps, days, components)."""
     shape = (draws, len(REPS), DAYS, 2)
@@ -114,13 +133,21 @@ PLANS: dict[str, tuple[Terms, Account, int | None]] = {
         Account(vat=0.077, volatility=0.1),
         12,
     ),
+    "in parts": (Terms("monthly", due_days=10, renewal=0.5), Account(vat=0.21, volatility=0.2), 6),
+    "in planned parts": (Terms("quarterly"), Account(vat=0.08), 9),
+}
+#: What the ledger of a plan is made of besides.
+MORE: dict[str, dict[str, Any]] = {
+    "in parts": {"parts": True},
+    "in planned parts": {"part_payment": Assumed(0.6, 0.35, 11)},
 }
 
 
 @pytest.fixture(scope="module", params=list(PLANS))
 def case(request: pytest.FixtureRequest, make_history: Make) -> tuple[Ledger, dict[str, np.ndarray]]:
     terms, account, months = PLANS[request.param]
-    return make_ledger(make_history, terms, account, months, seed=list(PLANS).index(request.param))
+    seed, more = list(PLANS).index(request.param), dict(MORE.get(request.param, {}))
+    return make_ledger(make_history, terms, account, months, seed, **more)
 
 
 def make_ledger(
@@ -128,10 +155,13 @@ def make_ledger(
 ) -> tuple[Ledger, dict[str, np.ndarray]]:
     rng = np.random.default_rng(seed)
     calendar = Calendar(holidays="SE")
-    history = make(tables(rng, more.pop("linked", True)), AS_OF)
+    given = tables(rng, more.pop("linked", True))
+    history = make(in_parts(rng, given) if more.pop("parts", False) else given, AS_OF)
     dense = futures(rng, draws)
     days = Days(calendar, FIRST, DAYS)
-    payments = payments_of(payment_data(history, calendar), None, HORIZON, seed, write_off_days=75)
+    stated = more.pop("part_payment", None)
+    data = payment_data(history, calendar)
+    payments = payments_of(data, None, HORIZON, seed, write_off_days=75, part_payment=stated)
     ledger = Ledger(
         history=history,
         wins=Wins({name: columns_of(x, block=5) for name, x in dense.items()}),
@@ -203,6 +233,41 @@ def test_a_future_taken_twice_is_one_future_of_signing(make_history: Make) -> No
     of = cash_paths(taken, spans()).check[:, 0]
     whole = cash_paths(ledger, spans()).check[:, 0]
     np.testing.assert_array_equal(of, whole[chosen])
+
+
+def test_parts_are_paid_and_come_to_the_whole(make_history: Make) -> None:
+    """With odds 1 every first payment is a part, on the day of the whole one; the rest comes days later."""
+    how: dict[str, Any] = {"seed": 3, "invoice_days": 0}
+    ledger, _ = make_ledger(make_history, *PLANS["at close"], part_payment=Assumed(1.0, 0.4, 9), **how)
+    whole, _ = make_ledger(make_history, *PLANS["at close"], **how)
+    days = tuple(Calendar().periods("day", AS_OF + timedelta(days=1), HORIZON))
+    lines = [LINES.index(line) for line in ("open", "new")]
+    parts, once = (cash_paths(x, days).lines[:, :, lines].sum(axis=2) for x in (ledger, whole))
+    assert (np.count_nonzero(parts, axis=1) > np.count_nonzero(once, axis=1)).all()
+    for d in range(DRAWS):  # nine days, less the free days that put the first receipt off
+        t = int(np.flatnonzero(once[d])[0])
+        np.testing.assert_allclose(parts[d, t : t + 5], 0.4 * once[d, t : t + 5], atol=3)
+    received, all_at_once = (cash_paths(x, spans()).check[:, 1] for x in (ledger, whole))
+    assert (received <= all_at_once).all()  # the last rests are yet to come, or never will
+    assert (received < all_at_once).mean() > 0.8
+
+
+def test_open_invoices_count_with_what_is_owed_still(make_history: Make) -> None:
+    ledger, _ = make_ledger(make_history, *PLANS["in parts"], seed=5, parts=True)
+    bills, pays = ledger.history.invoices, ledger.history.payments
+    unpaid = bills[bills["paid_on"].isna() & (bills["amount"] > 0)].set_index("invoice_id")
+    so_far = pays.groupby("invoice_id")["amount"].sum().reindex(unpaid.index).fillna(0.0)
+    assert (so_far > 0).sum() >= 3
+    opened = ledger.payments.open
+    for i, name in enumerate(opened.ids):
+        if name in unpaid.index:
+            assert opened.amount[i] == pytest.approx(unpaid["amount"][name] - so_far[name], abs=0.005)
+            assert (opened.part[i] > NO_PART) == (so_far[name] > 0)
+    known = ledger.paid.known[2]
+    months = {m.label: i for i, m in enumerate(ledger.months)}
+    for label, amount in pays.groupby(pays["paid_on"].dt.strftime("%Y-%m"))["amount"].sum().items():
+        if label in months:
+            assert known[months[label]] == pytest.approx(100 * amount, abs=30)
 
 
 def _receipts(paths: CashPaths, line: str) -> np.ndarray:
@@ -305,6 +370,31 @@ def test_payments_of_the_plan(make_history: Make) -> None:
     rent = paths.lines[0, months, LINES.index("supplier")]
     # 31 Dec is free in Sweden, 31 Jan and 28 Feb 2027 are Sundays: those rents leave in the next month
     assert (rent // -100_000).tolist() == [1, 0, 1, 1, 2, 1, 1, 1]
+
+
+def test_commission_on_renewals(make_history: Make, oracle: ModuleType) -> None:
+    """Summed by hand over the slow ledger's renewals; nobody earns on deals without a rep."""
+    plan = PLANS["monthly"]
+    paying = Costs(commission=0.05, renewals=0.02)
+    ledger, dense = make_ledger(make_history, *plan, seed=13, costs=paying)
+    deals = ledger.history.opportunities
+    deals.loc[deals.index[::4], "rep_id"] = "gone"
+    deals.loc[deals.index[1::4], "rep_id"] = "(none)"
+    base = cash_paths(replace(ledger, costs=Costs(commission=0.05)), spans())
+    paths, slow = cash_paths(ledger, spans()), oracle.SlowLedger(ledger, dense)
+    months = [s for s, p in enumerate(paths.spans) if p.kind == "month"]
+    found = (paths.lines - base.lines)[:, months]
+    line = LINES.index("commission")
+    for d in (1, 7):
+        earned = {p.label: 0.0 for p in Calendar().periods("month", AS_OF, HORIZON)}
+        for deal in slow.deals(d):
+            if deal.kind == "renewal" and deal.rep != "(none)":
+                earned[f"{deal.day:%Y-%m}"] += 0.02 * deal.cents
+        paid = [0.0, *earned.values()][: len(months)]  # with the next month's pay
+        np.testing.assert_allclose(found[d, :, line], [-round(x) for x in paid], atol=1)
+        assert sum(x > 0 for x in paid) > 4
+        assert {deal.rep for deal in slow.deals(d) if deal.kind == "renewal"} >= {"gone", "(none)", "r1"}
+    assert not np.delete(found, line, axis=2).any()
 
 
 def test_shares_of_the_clocks(make_history: Make) -> None:

@@ -37,6 +37,7 @@ class Signing(NamedTuple):
     due_margin: Any
     due_term: Any
     due_key: Any
+    due_rep: Any  # place of its rep, -1 where that rep is there no longer
 
 
 class Billing(NamedTuple):
@@ -53,7 +54,7 @@ class Billing(NamedTuple):
 
 @numba.njit(cache=True, nogil=True)
 def sign_deals(begins, cells, values, place, days, signing, sign_draw, bill_draw, deals, streams):
-    """Write the deals of a draw into ``deals`` (6, room): day, cents, margin, kind, term, lag; how many.
+    """Write the deals of a draw into ``deals`` (7, room): day, cents, margin, kind, term, lag, rep; how many.
 
     ``begins``, ``cells``, ``values`` are triples (count, cents, margin) of :meth:`Wins.block`. Deals that
     are won on one day by one rep share their amount evenly. A deal is signed anew at the end of its term by
@@ -99,6 +100,7 @@ def sign_deals(begins, cells, values, place, days, signing, sign_draw, bill_draw
                 j = i - wins
                 own, day, kind, lag = due_key[j], due_day[j], RENEWAL, 0
                 amount, earns, term = due_cents[j], due_margin[j], due_term[j]
+                row = 2 * signing.due_rep[j]
             again = 0
             while day < days:
                 if kind == RENEWAL:
@@ -106,7 +108,7 @@ def sign_deals(begins, cells, values, place, days, signing, sign_draw, bill_draw
                     if unit(mix(own ^ mix(_RENEW + _U(again))), bill_draw) >= renewal:
                         break
                 deals[0, n], deals[1, n], deals[2, n] = day, amount, earns
-                deals[3, n], deals[4, n], deals[5, n] = kind, term, lag
+                deals[3, n], deals[4, n], deals[5, n], deals[6, n] = kind, term, lag, row // 2
                 streams[n] = mix(own ^ mix(_U(again)))
                 n += 1
                 if renewal <= 0.0:

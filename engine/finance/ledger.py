@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numba
 import numpy as np
+import pandas as pd
 
 from quotacast.engine.finance.account import Account, Days, pay_days, planned_payments
 from quotacast.engine.finance.commission import RepQuotas, Scale, scale
@@ -162,6 +163,7 @@ class Ledger:
         """Arrays of the signing clock."""
         which, day = self.ending
         place = {months: i for i, months in enumerate(self.schedules.months)}
+        seat = {rep: i for i, rep in enumerate(self.reps)}
         return Signing(
             np.stack([keys(self.seed, f"deal {kind}", self.reps) for kind in ("open", "new")], axis=1),
             self.term_lengths[1],
@@ -173,6 +175,7 @@ class Ledger:
             self.signed.margin[which],
             np.array([place[int(m)] for m in self.signed.months[which]], dtype=np.int64),
             keys(self.seed, "renewal", [str(i) for i in self.signed.ids[which]]),
+            np.array([seat.get(rep, -1) for rep in self.signed.rep[which]], dtype=np.int64),
         )
 
     @cached_property
@@ -245,7 +248,9 @@ class Ledger:
         after = [self.days.next_working(ends + one.after_days) for one in account.variable]
         firsts = np.array([int(day_number(m.first)) for m in months[1:]], dtype=np.int64)
         number = np.arange(self.days.first, self.days.first + self.days.days)
-        rate, more = (self.costs.commission, self.costs.accelerator) if self.costs else (0.0, 1.0)
+        costs = self.costs or Costs()
+        rate, more, again = costs.commission, costs.accelerator, costs.renewals
+        nobody = np.asarray(self.reps, dtype=object) == NONE
         return Paid(
             round(100 * (account.opening or 0.0)),
             self._fixed(np.append(payday[1:], self.days.days), rate),
@@ -253,8 +258,9 @@ class Ledger:
             self.payroll,
             payday,
             np.append(payday[1:], self.days.days),
-            np.where(np.asarray(self.reps, dtype=object) == NONE, 0.0, rate),
+            np.where(nobody, 0.0, rate),
             float(more),
+            np.append(np.where(nobody, 0.0, again), again),
             counted.quota,
             counted.resets,
             counted.booked,
@@ -293,20 +299,33 @@ class Ledger:
 
     def _known(self, firsts: Ints) -> Ints:
         """Bookings, billings and receipts up to the as-of date by month, shape (bases, months)."""
-        rows, deals = self.history.invoices, self.signed
+        rows, deals, net = self.history.invoices, self.signed, self.sent[1]
         out = np.zeros((len(BASES), firsts.size + 1), dtype=np.int64)
-        gross, net = self.sent
         start = int(day_number(self.months[0].first))
         for base, (number, cents) in enumerate(
             (
                 (deals.close, deals.cents),
                 (day_number(rows["issued_on"]), net),
-                (day_number(rows["paid_on"]), gross),
+                self._received,
             )
         ):
             inside = (number >= start) & (number <= self.today)
             np.add.at(out[base], np.searchsorted(firsts, number[inside], side="right"), cents[inside])
         return out
+
+    @property
+    def _received(self) -> tuple[Ints, Ints]:
+        """Day numbers and cents of receipts so far: the parts, and on the last day what they left."""
+        rows, gross = self.history.invoices, self.sent[0]
+        paid, pays = day_number(rows["paid_on"]), self.history.payments
+        at = pd.Index(rows["invoice_id"]).get_indexer(pd.Index(pays["invoice_id"]))
+        day = day_number(pays["paid_on"])
+        part = (at >= 0) & (rows["paid_on"].isna().to_numpy()[at] | (day < paid[at]))
+        cents = np.rint(100.0 * pays["amount"].to_numpy(dtype=float) * (1.0 + self.tax_on_top))
+        cents = np.where(part, cents, 0.0).astype(np.int64)
+        left = gross.copy()
+        np.subtract.at(left, at[part], cents[part])
+        return np.append(paid, day), np.append(left, cents)
 
     def room(self, extra: bool = True) -> int:
         """Deals that a future may hold at most."""

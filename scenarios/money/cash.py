@@ -77,6 +77,8 @@ def ledger_notes(run: Run, ledger: Ledger, paid: bool = True) -> tuple[str, ...]
         )
     if plan.terms is None:
         notes.append("The plan has no [terms]: deals are invoiced at close and due in 30 days.")
+    if paid and ledger.payments.parts.basis == "plan" and not run.history.payments.empty:
+        notes.append("Payments in part: terms.part_payment counts, in place of what the data's payments tell.")
     if ledger.tax_on_top:
         notes.append(
             f"The data's invoices equal their deals without tax: {ledger.tax_on_top:.0%} VAT is put on top."
@@ -103,6 +105,8 @@ def _assumed(run: Run, ledger: Ledger, paid: bool) -> list[str]:
     notes = []
     if paid and ledger.costs is not None and ledger.costs.accelerator != 1.0 and not ledger.quotas:
         notes.append("No rep has a quota on bookings: the commission's accelerator never applies.")
+    if paid and ledger.costs is not None and ledger.costs.renewals > 0 and ledger.terms.renewal <= 0:
+        notes.append("costs.commission.renewals never applies: without terms.renewal no term is signed anew.")
     types = run.history.opportunities["type"]
     if ledger.terms.renewal > 0 and (types == "renewal").any():
         notes.append(

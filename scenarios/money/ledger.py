@@ -14,6 +14,7 @@ from quotacast.engine.finance.entries import MEASURES, Wins
 from quotacast.engine.finance.ledger import Ledger, months_back
 from quotacast.engine.finance.schedule import Ints, Terms
 from quotacast.engine.paths import Paths
+from quotacast.engine.parts import Assumed
 from quotacast.engine.payments import Payments, payments_of
 from quotacast.engine.selling import past_costs
 from quotacast.engine.steps import Steps
@@ -120,12 +121,15 @@ def _payments(run: Run) -> Payments:
     terms, beyond = run.plan.terms, WRITE_OFF_DAYS
     if terms is not None and terms.write_off_days is not None:
         beyond = max(terms.write_off_days - terms.due_days, 1)
-    learned = run.funnel.posteriors.get("paid")
+    learned, part = run.funnel.posteriors.get("paid"), None
+    if terms is not None and terms.part_payment is not None:
+        part = Assumed(terms.part_payment.odds, terms.part_payment.share, terms.part_payment.rest_days)
     last = run.plan.horizon_period.last
     known = run.funnel.prepared.payments or payment_data(run.history, run.plan.calendar)
     if run.history.invoices.empty:
         known = replace(known, open=_presumed(run, known.classes, beyond))
-    return payments_of(known, learned, last, run.plan.seed, write_off_days=beyond)
+    seed = run.plan.seed
+    return payments_of(known, learned, last, seed, write_off_days=beyond, part_payment=part)
 
 
 def _presumed(run: Run, classes: Classes, write_off_days: int) -> OpenInvoices:
