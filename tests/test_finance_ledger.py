@@ -392,7 +392,7 @@ def test_commission_on_renewals(make_history: Make, oracle: ModuleType) -> None:
                 earned[f"{deal.day:%Y-%m}"] += 0.02 * deal.cents
         paid = [0.0, *earned.values()][: len(months)]  # with the next month's pay
         np.testing.assert_allclose(found[d, :, line], [-round(x) for x in paid], atol=1)
-        assert sum(x > 0 for x in paid) > 4
+        assert sum(x > 0 for x in paid) >= 4
         assert {deal.rep for deal in slow.deals(d) if deal.kind == "renewal"} >= {"gone", "(none)", "r1"}
     assert not np.delete(found, line, axis=2).any()
 
