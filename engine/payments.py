@@ -6,8 +6,8 @@ An invoice is paid by a hazard per weighted day (:mod:`quotacast.models.invoices
 
 with p the posterior draw, d the simulated one, the phase counted from the due day, days weighted by weekday
 and holiday; or it is never paid: with probability ``never[p]`` for a new invoice, more for one that has been
-open for long (Bayes: never / (never + (1 - never) S(age))). What is not paid ``write_off_days`` after the
-due day is written off then. An invoice is paid in full unless :class:`quotacast.engine.parts.Parts` says that a
+open for long (Bayes: never / (never + (1 - never) S(age))). What is not paid ``write_off_days`` after the due
+day is written off then. An invoice is paid in full unless :class:`quotacast.engine.parts.Parts` says that a
 payment is a part: then the rest is paid on a later day, by the same hazard times a pace, or never.
 
 Where too few invoices are known, payments are *assumed*: ``basis`` and ``notes`` say so.

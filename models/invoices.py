@@ -19,10 +19,10 @@ that each unpaid one will be paid yet, and exposure counts with them, so that th
 invoices that do get paid (a mixture cure model). The prior of the share that is never paid has a
 mean of 0.5 %. Unpaid invoices are watched until ``WRITE_OFF_DAYS`` past due.
 
-*Parts.* Where the table ``payments`` tells of them, an invoice is waited for until its first payment, and what
-a part leaves is waited for from the next day on, as a row of its own (*rest*, with a level where there are
-enough of them); :mod:`quotacast.models.parts` learns how often and how large. Not modelled are reasons of a
-delay, and a customer that stops paying all its invoices at once.
+*Parts.* Where the table ``payments`` tells of them, an invoice is waited for until its first payment, and
+what a part leaves is waited for from the next day on, as a row of its own (*rest*, with a level where there
+are enough of them); :mod:`quotacast.models.parts` learns how often and how large. Not modelled are reasons of
+a delay, and a customer that stops paying all its invoices at once.
 
 Credit notes (amounts at or below zero) are not waited for and give no exposure.
 """
@@ -289,7 +289,7 @@ def payment_declaration(name: str, phase_edges: tuple[int, ...], sizes: dict[str
         Term("customer", "pooled", "customer", sizes.get("customer", 1), 1.0, "customers have habits"),
         Term("class", "contrast", "class", sizes.get("class", 1), 0.5, "classes of payers differ clearly"),
         Term("amount", "contrast", "amount", sizes.get("amount", 1), 0.3, "large invoices wait longer"),
-        Term("rest", "contrast", "rest", sizes.get("rest", 1), 0.5, "what a part leaves has a pace of its own"),
+        Term("rest", "contrast", "rest", sizes.get("rest", 1), 0.5, "what a part leaves has its own pace"),
         Term("shock", "shock", "month", sizes["month"], 0.15, "what moves all customers in a month"),
         Term("trend", "walk", "quarter", sizes["quarter"], 0.07, "payment habits drift slowly"),
     ]  # fmt: skip

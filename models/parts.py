@@ -1,17 +1,18 @@
 """Invoices that are paid in parts: how often, how large the first part is, and what is left of open ones.
 
 Every invoice that gets paid has a first payment; its day comes from the hazard of payment
-(:mod:`quotacast.models.invoices`). That payment is a part of the invoice with odds q, and then a share s of it ::
+(:mod:`quotacast.models.invoices`). That payment is a part of the invoice with odds q, and then a share s of
+it ::
 
     parts of customer c ~ Binomial(first payments of c, q_c),     q_c ~ Beta(m k, (1 - m) k)
     p(m, k | data) ~ Beta(m; PRIOR) 1/k prod over c BetaBinomial(parts_c | first payments_c, m k, (1 - m) k)
 
-with m, k integrated over a grid: customers with few payments are drawn to the others, a new one is a draw of the
-population. First payments are counted, not settled invoices: those in parts take longer, and counting what is
-settled would miss them. Shares s are the ones seen, next to a uniform prior that weighs as much as
-``SHARE_PRIOR`` of them. What is left is owed from the day after the first part on, under the same hazard times a
-pace of its own where there are enough such rests to learn it; it is paid at once (further parts are put off to
-the last one), and it may never be paid, with the odds of an invoice.
+with m, k integrated over a grid: customers with few payments are drawn to the others, a new one is a draw of
+the population. First payments are counted, not settled invoices: those in parts take longer, and counting
+what is settled would miss them. Shares s are the ones seen, next to a uniform prior that weighs as much as
+``SHARE_PRIOR`` of them. What is left is owed from the day after the first part on, under the same hazard
+times a pace of its own where there are enough such rests to learn it; it is paid at once (further parts are
+put off to the last one), and it may never be paid, with the odds of an invoice.
 
 Only payments from the first one in the table on are counted: earlier ones have one ``paid_on`` per invoice.
 """
@@ -29,6 +30,8 @@ from numpy.typing import NDArray
 from quotacast.models.cells import Codes
 from quotacast.models.terms import Floats
 from quotacast.models.timegrid import Ints, day_number
+
+Marks = NDArray[np.bool_]
 
 #: Stands for the day of a part where there was none.
 NO_PART = -(1 << 30)
@@ -65,7 +68,7 @@ class Partly:
     since: int | None
 
     @property
-    def any(self) -> NDArray[np.bool_]:
+    def any(self) -> Marks:
         """Invoices that were paid in part."""
         return np.asarray(self.day > NO_PART)
 
@@ -154,7 +157,7 @@ class Habits:
         return out
 
 
-def habits(partly: Partly, paid: NDArray[np.bool_], stop: Ints, owed: NDArray[np.bool_], who: Codes) -> Habits:
+def habits(partly: Partly, paid: Marks, stop: Ints, owed: Marks, who: Codes) -> Habits:
     """Learn habits from first payments.
 
     Parameters
@@ -224,15 +227,15 @@ class Claims:
     row: Ints
     entry: Ints
     stop: Ints
-    paid: NDArray[np.bool_]
-    rest: NDArray[np.bool_]
+    paid: Marks
+    rest: Marks
 
-    def where(self, keep: NDArray[np.bool_]) -> Claims:
+    def where(self, keep: Marks) -> Claims:
         """The claims marked in ``keep``."""
         return Claims(self.row[keep], self.entry[keep], self.stop[keep], self.paid[keep], self.rest[keep])
 
 
-def claims(partly: Partly, start: Ints, end: Ints, paid: NDArray[np.bool_]) -> Claims:
+def claims(partly: Partly, start: Ints, end: Ints, paid: Marks) -> Claims:
     """Cut invoices at their first parts.
 
     Parameters

@@ -185,7 +185,9 @@ def pay(day: str, amount: float, invoice: str = "a") -> dict[str, Any]:
 def read(folder: Path, bills: list[dict[str, Any]], pays: list[dict[str, Any]]) -> History:
     deals = [{**DEAL, "opportunity_id": f"o{i}", "closed_on": "2024-12-30"} for i in range(3)]
     deals[0]["amount"], deals[1]["amount"] = 70.5, 31.0
-    rates = [{"currency": "USD", "valid_from": d, "rate": r} for d, r in (("2024-01-01", 0.9), ("2024-04-01", 0.8))]
+    rates = [
+        {"currency": "USD", "valid_from": d, "rate": r} for d, r in (("2024-01-01", 0.9), ("2024-04-01", 0.8))
+    ]
     for name, rows in {"opportunities": deals, "invoices": bills, "payments": pays, "rates": rates}.items():
         pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
     return read_history(folder, currency="EUR")

@@ -95,8 +95,8 @@ def read_bills(history: History) -> Bills:
     """
     if len(history.payments):
         raise DataError(
-            f"payments: {len(history.payments):,} rows arrived; receipts are scored invoice by invoice: leave "
-            "the table payments out"
+            f"payments: {len(history.payments):,} rows arrived; receipts are scored invoice by invoice: "
+            "leave the table payments out"
         )
     rows = history.invoices.sort_values("invoice_id", kind="stable")
     rows = rows[rows["amount"] > 0]

@@ -2,9 +2,9 @@
 
 What :func:`quotacast.engine.payments.payment_day` works out for one invoice is looked up here: an invoice's
 spells of constant hazard depend on its days of issue and due, not on the draw, so they are written down
-once. The days that come out are the same. A payment that is a part leaves a rest, which is paid later in the same
-way, or written off. Two loops hold the same search for the day, on purpose: a compiled
-helper that takes so many arrays costs more than the search (see :mod:`quotacast.engine.kernel`).
+once. The days that come out are the same. A payment that is a part leaves a rest, which is paid later in the
+same way, or written off. Two loops hold the same search for the day, on purpose: a compiled helper that takes
+so many arrays costs more than the search (see :mod:`quotacast.engine.kernel`); what parts leave is rare.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"

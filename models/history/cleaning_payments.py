@@ -2,8 +2,8 @@
 
 The table is optional. Where it has payments of an invoice, they and its ``paid_on`` must tell one story: an
 invoice without ``paid_on`` is paid on the day on which its payments reach its amount, and one whose payments
-go on after its ``paid_on`` was then paid in part only. What is dated later than the as-of date is set aside by
-the cut (:mod:`quotacast.models.history.snapshot`).
+go on after its ``paid_on`` was then paid in part only. What is dated later than the as-of date is set aside
+by the cut (:mod:`quotacast.models.history.snapshot`).
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def settled(work: Cleaning) -> None:
     last = pd.to_datetime(bills["invoice_id"].map(pays.groupby("invoice_id")["paid_on"].max()))
     on = bills["paid_on"]
     full = (on.isna() & paid.notna()).to_numpy()
-    meaning = f"Payments that add up to the invoice (or all but {SHORT:.1%} of it): paid on the last one's day."
+    meaning = (
+        f"Payments that add up to the invoice (or all but {SHORT:.1%} of it): paid on the last one's day."
+    )
     work.report("paid by its payments", "invoices", full, "changed", meaning)
     early = ((on < last) & (paid.isna() | (on < paid)) & (bills["amount"] > 0)).to_numpy()
     meaning = (

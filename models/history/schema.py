@@ -132,8 +132,14 @@ _ROWS: dict[str, tuple[tuple[str, str, str, str, str, str], ...]] = {
         ("payment_id", "id", "", "", "creation", "The payment's number."),
         ("invoice_id", "id", "", "always", "creation", "The invoice that is paid, in full or in part."),
         ("paid_on", "day", "", "always", "creation", "Day of the payment."),
-        ("amount", "money", "currency", "always", "creation",
-         "What was paid, in the invoice's currency, and with tax if the invoice's amount is."),
+        (
+            "amount",
+            "money",
+            "currency",
+            "always",
+            "creation",
+            "What was paid, in the invoice's currency, and with tax if the invoice's amount is.",
+        ),
     ),
     "quotas": (
         ("scope", "text", "", "always", "creation", "rep:<id>, team:<name> or company."),

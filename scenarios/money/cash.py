@@ -14,7 +14,8 @@ from quotacast.engine.finance.ledger import CashPaths, Ledger, cash_paths
 from quotacast.engine.finance.risk import shares
 from quotacast.models.periods import Period
 from quotacast.scenarios.drawsfile import cash_draws, check_paths, written
-from quotacast.scenarios.money.ledger import check_money, ledger_of
+from quotacast.scenarios.money.ledger import ledger_of
+from quotacast.scenarios.money.terms import check_money
 from quotacast.scenarios.run import Run
 
 #: Weeks of the short view.
@@ -78,7 +79,9 @@ def ledger_notes(run: Run, ledger: Ledger, paid: bool = True) -> tuple[str, ...]
     if plan.terms is None:
         notes.append("The plan has no [terms]: deals are invoiced at close and due in 30 days.")
     if paid and ledger.payments.parts.basis == "plan" and not run.history.payments.empty:
-        notes.append("Payments in part: terms.part_payment counts, in place of what the data's payments tell.")
+        notes.append(
+            "Payments in part: terms.part_payment counts, in place of what the data's payments tell."
+        )
     if ledger.tax_on_top:
         notes.append(
             f"The data's invoices equal their deals without tax: {ledger.tax_on_top:.0%} VAT is put on top."

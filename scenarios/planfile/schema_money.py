@@ -63,7 +63,7 @@ class MilestoneTable(Table):
 
 
 class PartPaymentTable(Table):
-    """``[terms.part_payment]``: invoices that are paid in parts, in place of what payments in the data tell."""
+    """``[terms.part_payment]``: invoices that are paid in parts, in place of what payments tell."""
 
     odds: Probability = Field(description="Odds that an invoice's first payment is a part of it.")
     share: Probability = Field(description="Part of the invoice that it pays.")
