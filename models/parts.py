@@ -15,6 +15,7 @@ times a pace of its own where there are enough such rests to learn it; it is pai
 put off to the last one), and it may never be paid, with the odds of an invoice.
 
 Only payments from the first one in the table on are counted: earlier ones have one ``paid_on`` per invoice.
+What is not told apart: reasons of a part (a dispute, an instalment plan), and customers whose rests go bad.
 """
 
 from __future__ import annotations

@@ -106,6 +106,19 @@ def in_parts(rng: np.random.Generator, given: dict[str, Any]) -> dict[str, Any]:
     return {**given, "payments": pays}
 
 
+def abroad(given: dict[str, Any]) -> dict[str, Any]:
+    """The same with deals in three currencies, some of them open; r1 sells most of the dollars."""
+    deals = [
+        {**deal, "currency": ("USD" if deal["rep_id"] == "r1" else "GBP") if i % 3 else "EUR"}
+        for i, deal in enumerate(given["opportunities"])
+    ]
+    going = [
+        {**deal, "opportunity_id": f"x{i}", "status": "open", "closed_on": None, "amount": 900.0 + 31 * i}
+        for i, deal in enumerate(deals[:9])
+    ]
+    return {**given, "opportunities": [*deals, *going]}
+
+
 def futures(rng: np.random.Generator, draws: int = DRAWS) -> dict[str, np.ndarray]:
     """Wins of made-up futures, shape (draws, reps, days, components)."""
     shape = (draws, len(REPS), DAYS, 2)
@@ -138,7 +151,8 @@ PLANS: dict[str, tuple[Terms, Account, int | None]] = {
 }
 #: What the ledger of a plan is made of besides.
 MORE: dict[str, dict[str, Any]] = {
-    "in parts": {"parts": True},
+    "yearly": {"foreign": True},
+    "in parts": {"parts": True, "foreign": True},
     "in planned parts": {"part_payment": Assumed(0.6, 0.35, 11)},
 }
 
@@ -156,6 +170,7 @@ def make_ledger(
     rng = np.random.default_rng(seed)
     calendar = Calendar(holidays="SE")
     given = tables(rng, more.pop("linked", True))
+    given = abroad(given) if more.pop("foreign", False) else given
     history = make(in_parts(rng, given) if more.pop("parts", False) else given, AS_OF)
     dense = futures(rng, draws)
     days = Days(calendar, FIRST, DAYS)
@@ -317,13 +332,47 @@ def test_exchange_moves_only_foreign_invoices_and_not_their_mean(make_history: M
     wins = Wins({n: c.taken(np.zeros(draws, dtype=np.int64)) for n, c in ledger.wins.columns.items()})
     ledger = replace(ledger, wins=wins)
     still = cash_paths(ledger, spans())
-    moved = cash_paths(replace(ledger, account=Account(volatility=0.4)), spans())
+    bold = replace(ledger, account=Account(volatility=0.4))
+    moved = cash_paths(bold, spans())
     gained = moved.check[:, 4]
     assert not still.check[:, 4].any()
     assert abs(gained.mean()) < 4 * gained.std() / np.sqrt(draws)
-    foreign = int(ledger.open.cents[ledger.paying.currency >= 0].sum())
+    foreign = int(ledger.open.cents[bold.paying.currency >= 0].sum())
     assert 0.02 * foreign < gained.std() < 0.4 * foreign
     np.testing.assert_array_equal(moved.lines[..., 1:], still.lines[..., 1:])
+
+
+def test_exchange_moves_deals_to_come_by_the_mix_of_their_reps(make_history: Make) -> None:
+    """Receipts in lines of deals move, not on the mean; their foreign share is that of the rep's deals."""
+    draws = 4000
+    ledger, _ = make_ledger(make_history, Terms(), Account(), None, 5, draws=2, foreign=True)
+    wins = Wins({n: c.taken(np.zeros(draws, dtype=np.int64)) for n, c in ledger.wins.columns.items()})
+    ledger = replace(ledger, wins=wins)
+    still = cash_paths(ledger, spans())
+    bold = replace(ledger, account=Account(volatility=0.4))
+    moved = cash_paths(bold, spans())
+    assert bold.currencies == ("GBP", "USD")
+    np.testing.assert_array_equal(moved.check[:, [0, 2, 3, 5]], still.check[:, [0, 2, 3, 5]])
+    months = [s for s, span in enumerate(still.spans) if span.kind == "month"]
+    change = (moved.lines - still.lines)[:, months].sum(axis=1)
+    for line in ("signed", "open", "new"):
+        gained = change[:, LINES.index(line)]
+        assert gained.std() > 0
+        assert abs(gained.mean()) < 4 * gained.std() / np.sqrt(draws)
+    assert not change[:, len(LINES) - 6 :].any()
+    mix = bold.signing.mix
+    deals = ledger.history.opportunities.query("status == 'won'")
+    deals = deals[day_number(deals["closed_on"]) > FIRST - 1 - 730]
+    worth = deals.pivot_table(index="rep_id", columns="currency", values="amount", aggfunc="sum").fillna(0.0)
+    whole, more = worth.sum(), 5 * deals["amount"].mean()
+    for r, rep in enumerate(REPS[1:], 1):
+        own = worth.loc[rep]
+        shares = (own + more * whole / whole.sum()) / (own.sum() + more)
+        assert mix[r, 1].tolist() == pytest.approx(np.cumsum(shares[["GBP", "USD"]]).tolist())
+        going = ledger.history.opportunities.query("status == 'open' and rep_id == @rep")
+        part = going.loc[going["currency"] == "USD", "amount"].sum() / going["amount"].sum()
+        assert mix[r, 0, 1] - mix[r, 0, 0] == pytest.approx(part, abs=1e-9)
+    assert mix[1, 1, 1] - mix[1, 1, 0] > 0.4 > mix[2, 1, 1] - mix[2, 1, 0]
 
 
 def test_payments_of_the_plan(make_history: Make) -> None:

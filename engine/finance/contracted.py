@@ -42,7 +42,7 @@ class Signed:
 
     Attributes
     ----------
-    ids, customer, rep : ndarray of object
+    ids, customer, rep, currency : ndarray of object
     close, months : ndarray of int64
         Day of the close, and months that the deal runs.
     cents, margin : ndarray of int64
@@ -58,6 +58,7 @@ class Signed:
     ids: np.ndarray
     customer: np.ndarray
     rep: np.ndarray
+    currency: np.ndarray
     close: Ints
     months: Ints
     cents: Ints
@@ -106,6 +107,7 @@ def signed_deals(history: History, terms: Terms, term_months: int | None, tax_wi
         deals["opportunity_id"].to_numpy(dtype=object),
         deals["customer_id"].to_numpy(dtype=object),
         deals["rep_id"].to_numpy(dtype=object),
+        deals["currency"].to_numpy(dtype=object),
         day_number(deals["closed_on"]),
         months.to_numpy(dtype=np.int64),
         _cents(deals["amount"].fillna(0.0).to_numpy(dtype=float)),

@@ -9,6 +9,7 @@ import numpy as np
 
 from quotacast.engine.finance.account import Account, Days
 from quotacast.engine.finance.contracted import Signed, months_ending, signed_deals, tax_on_top
+from quotacast.engine.finance.currencies import currency_mix, foreign_currencies, places
 from quotacast.engine.finance.entries import Wins
 from quotacast.engine.finance.kernel import Signing
 from quotacast.engine.finance.schedule import DEFAULT_MONTHS, Ints, Schedules, Terms
@@ -96,6 +97,11 @@ class Contracts:
         return Schedules.of(self.terms, self.term_lengths[0], self.days.first, self.days.days)
 
     @cached_property
+    def currencies(self) -> tuple[str, ...]:
+        """Foreign currencies whose rates move; none where the plan states no volatility."""
+        return foreign_currencies(self.history) if self.account.volatility > 0 else ()
+
+    @cached_property
     def signing(self) -> Signing:
         """Arrays of the signing clock."""
         which, day = self.ending
@@ -113,6 +119,8 @@ class Contracts:
             np.array([place[int(m)] for m in self.signed.months[which]], dtype=np.int64),
             keys(self.seed, "renewal", [str(i) for i in self.signed.ids[which]]),
             np.array([seat.get(rep, -1) for rep in self.signed.rep[which]], dtype=np.int64),
+            places(self.signed.currency[which], self.currencies),
+            currency_mix(self.history, self.reps, self.currencies),
         )
 
     def room(self) -> int:

@@ -141,9 +141,9 @@ def run_cash(
     with tax, received, written off, owed at the end, gained by rates of exchange, owed at the as-of date.
     """
     lines = len(LINES)
-    deals, streams = np.empty((7, room), dtype=np.int64), np.empty(room, dtype=np.uint64)
+    deals, streams = np.empty((8, room), dtype=np.int64), np.empty(room, dtype=np.uint64)
     most = room * billing.invoiced.shape[2] + billing.day.shape[0]
-    invoices = np.empty((4, most), dtype=np.int64)
+    invoices = np.empty((5, most), dtype=np.int64)
     owners, keys = np.empty(most, dtype=np.uint64), np.empty(most, dtype=np.uint64)
     first = np.empty(room + 1, dtype=np.int64)
     flows = np.empty((lines, days), dtype=np.int64)
@@ -163,9 +163,9 @@ def run_cash(
         if paying.fx_daily > 0.0:
             exchange_rates(paying.fx_key, paying.fx_daily, pay_no[d], rates)
         receipts = flows[:_FROM]
-        p, month = parameter[d], months[d]
-        pay(n, invoices, owners, keys, paying, p, month, pay_no[d], receipts, tax, written, owed)
-        gained, opening = pay_open(paying, p, month, pay_no[d], rates, receipts, written, owed)
+        p, month, no = parameter[d], months[d], pay_no[d]
+        moved = pay(n, invoices, owners, keys, paying, p, month, no, rates, receipts, tax, written, owed)
+        gained, opening = pay_open(paying, p, month, no, rates, receipts, written, owed)
         booked[:] = paid.booked
         book(begins, cells, values, place[j], days, paid.month_of_day, booked)
         if paid.rate.any():
@@ -188,7 +188,7 @@ def run_cash(
             for t in range(days):
                 check[1] += receipts[line, t] - paid.fixed[line, t]
         check[2] = written.sum()
-        check[3], check[4], check[5] = owed[0], gained, opening
+        check[3], check[4], check[5] = owed[0], gained + moved, opening
 
 
 @numba.njit(cache=True, nogil=True)
@@ -226,9 +226,9 @@ def run_revenue(
     ``edges`` (months,) is the day after each month; ``begin`` and ``end`` (terms, days) those of earning. The
     deals that are signed already are not among them: they are the same in every future.
     """
-    deals, streams = np.empty((7, room), dtype=np.int64), np.empty(room, dtype=np.uint64)
+    deals, streams = np.empty((8, room), dtype=np.int64), np.empty(room, dtype=np.uint64)
     most = room * billing.invoiced.shape[2] + billing.day.shape[0]
-    invoices = np.empty((4, most), dtype=np.int64)
+    invoices = np.empty((5, most), dtype=np.int64)
     owners, keys = np.empty(most, dtype=np.uint64), np.empty(most, dtype=np.uint64)
     first = np.empty(room + 1, dtype=np.int64)
     for j in range(place.shape[0]):

@@ -21,7 +21,7 @@ def run_earned(
     of terms signed anew. ``edges`` (steps,) is the day after each step; ``begin`` and ``end`` (terms, days)
     those of earning. What was signed before the as-of date is the same in every future and not among it.
     """
-    deals, streams = np.empty((7, room), dtype=np.int64), np.empty(room, dtype=np.uint64)
+    deals, streams = np.empty((8, room), dtype=np.int64), np.empty(room, dtype=np.uint64)
     for j in range(place.shape[0]):
         d = future[j]
         n = sign_deals(begins, cells, values, place[j], days, signing, d, bill_no[d], deals, streams)

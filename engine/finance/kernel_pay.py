@@ -165,14 +165,21 @@ def rest_day(paying, p, months, key, draw, pace, path, part_day, end):
 
 
 @numba.njit(cache=True, nogil=True)
-def pay(n, invoices, owners, keys, paying, p, months, draw, receipts, tax, written, owed):
+def at_rate(cents, currency, day, rates):
+    """Cents at a day's rate of exchange; those of the planning currency stay."""
+    return cents if currency < 0 else math.floor(cents * rates[currency, day] + 0.5)
+
+
+@numba.njit(cache=True, nogil=True)
+def pay(n, invoices, owners, keys, paying, p, months, draw, rates, receipts, tax, written, owed):
     """Pay invoices: add to ``receipts`` (kinds, days), ``tax`` and ``written`` (days,), ``owed`` (1,).
 
-    ``tax`` is the value-added tax of invoices on the day on which it is paid to the tax office, ``owed``
-    what customers owe when the days end. One long loop, as in :mod:`quotacast.engine.kernel` and for the same
+    ``tax`` is the value-added tax of invoices on the day on which it is paid to the tax office, ``owed`` what
+    customers owe when the days end; return what rates brought. ``rates`` (currencies, days) are factors on
+    the as-of date's rates of exchange. One long loop, as in :mod:`quotacast.engine.kernel` and for the same
     reason.
     """
-    days, draw = receipts.shape[1], _U(draw)
+    days, gained, draw = receipts.shape[1], 0, _U(draw)
     hazard, factor, bands, never = paying.hazard[p], paying.factor[p], paying.band[p], paying.never[p]
     place, spell, span, guide = paying.place, paying.spell, paying.span, paying.guide
     cumulative, works, vat_day, vat = paying.cumulative, paying.works, paying.vat_day, paying.vat
@@ -210,7 +217,9 @@ def pay(n, invoices, owners, keys, paying, p, months, draw, receipts, tax, writt
             rest = left_by_part(paying, p, code, keys[i], draw, gross)
             if rest > 0:
                 if works[day] < days:
-                    receipts[invoices[2, i] + 1, works[day]] += gross - rest
+                    got = at_rate(gross - rest, invoices[4, i], works[day], rates)
+                    gained += got - (gross - rest)
+                    receipts[invoices[2, i] + 1, works[day]] += got
                 else:
                     owed[0] += gross - rest
                 pace = factor[code] * bands[band] * paying.rest_pace[p]
@@ -222,15 +231,12 @@ def pay(n, invoices, owners, keys, paying, p, months, draw, receipts, tax, writt
             else:
                 owed[0] += gross
         elif works[day] < days:
-            receipts[invoices[2, i] + 1, works[day]] += gross
+            got = at_rate(gross, invoices[4, i], works[day], rates)
+            gained += got - gross
+            receipts[invoices[2, i] + 1, works[day]] += got
         else:
             owed[0] += gross
-
-
-@numba.njit(cache=True, nogil=True)
-def at_rate(cents, currency, day, rates):
-    """Cents at a day's rate of exchange; those of the planning currency stay."""
-    return cents if currency < 0 else math.floor(cents * rates[currency, day] + 0.5)
+    return gained
 
 
 @numba.njit(cache=True, nogil=True)

@@ -21,6 +21,7 @@ from quotacast.engine.finance.contracted import (
     revaluation,
 )
 from quotacast.engine.finance.contracts import Contracts
+from quotacast.engine.finance.currencies import foreign_currencies, places
 from quotacast.engine.finance.kernel import Billing
 from quotacast.engine.finance.kernel_close import BASES, LINES, Paid, Spans, run_cash
 from quotacast.engine.finance.kernel_pay import Paying, spells_of
@@ -61,6 +62,14 @@ class Ledger(Contracts):
     presumed: bool = False
 
     @cached_property
+    def currencies(self) -> tuple[str, ...]:
+        """Those of deals and of open invoices."""
+        if self.account.volatility <= 0:
+            return ()
+        codes = {str(c) for c in self.payments.open.currency[self.open.rows] if c}
+        return tuple(sorted({*foreign_currencies(self.history), *codes} - {self.history.currency}))
+
+    @cached_property
     def months(self) -> tuple[Period, ...]:
         """Months from the first whose commission or variable payment may still be due."""
         return self.days.months(months_back(self.account))
@@ -97,6 +106,7 @@ class Ledger(Contracts):
             coming.day,
             coming.cents,
             codes.astype(np.int64),
+            places(self.signed.currency[coming.deal], self.currencies),
             keys(self.seed, "invoice to come", names),
         )
 
@@ -105,8 +115,6 @@ class Ledger(Contracts):
         """Arrays of the payment clock."""
         pays, opened, own = self.payments, self.payments.open, self.open.rows
         number = np.arange(self.days.first, self.days.first + self.days.days)
-        codes = [c if c and c != self.history.currency else "" for c in opened.currency[own]]
-        foreign = sorted({c for c in codes if c})
         due = opened.due[own] - self.days.first
         day = np.arange(self.days.days)
         return Paying(
@@ -128,9 +136,9 @@ class Ledger(Contracts):
             open_odds=self._odds(own),
             parted=opened.part[own] > NO_PART,
             key=keys(self.seed, "open invoice", [opened.ids[i] for i in own]),
-            currency=np.array([foreign.index(c) if c else -1 for c in codes], dtype=np.int64),
-            fx_key=keys(self.seed, "exchange", foreign),
-            fx_daily=float(self.account.volatility / np.sqrt(YEAR)) if foreign else 0.0,
+            currency=places(opened.currency[own], self.currencies),
+            fx_key=keys(self.seed, "exchange", self.currencies),
+            fx_daily=float(self.account.volatility / np.sqrt(YEAR)) if self.currencies else 0.0,
         )
 
     def _odds(self, own: Ints) -> Floats:

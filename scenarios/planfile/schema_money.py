@@ -184,7 +184,7 @@ class CashTable(Table):
 
 
 class FxTable(Table):
-    """``[fx]``: what exchange rates may do to open invoices in other currencies."""
+    """``[fx]``: what exchange rates may do to invoices in other currencies, open ones and those to come."""
 
     volatility: Volatility = Field(0.0, description="Standard deviation of the log rate in a year.")
 
