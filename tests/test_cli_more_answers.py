@@ -317,6 +317,30 @@ def test_quotas_on_revenue_that_is_spread(plan: Path, tmp_path: Path) -> None:
     assert "Cut bookings" in ask(spread, "quotas", "--cut", "--metric", "revenue", code=2)
 
 
+def test_parts_and_commission_on_renewals_reach_the_account(plan: Path, tmp_path: Path) -> None:
+    """Each moves its own lines, by keys of the plan."""
+
+    def lines(folder: str, before: str = "", after: str = "") -> dict[str, float]:
+        (tmp_path / folder).mkdir()
+        stated = f"{before}[terms]\nterm_months = 6\nrenewal = 0.5\n{after}"
+        found = whole(edited(plan, tmp_path / folder, ("[terms]\n", stated)), "cash")["rows"]
+        sums: dict[str, float] = {}
+        for row in (r for r in found if r["kind"] == "month" and r["line"] not in ("opening", "closing")):
+            sums[row["line"]] = sums.get(row["line"], 0.0) + row["mean"]
+        return sums
+
+    base = lines("base")
+    parts = lines("parts", after="part_payment = { odds = 0.9, share = 0.3, rest_days = 120 }\n")
+    receipts = {name for name in base if name.startswith("receipts")}
+    assert all(parts[name] < base[name] - 1 for name in receipts - {"receipts_signed"})
+    assert {name for name in base if parts[name] != base[name]} <= receipts | {"net"}
+    paid = lines("paid", before="[costs.commission]\nrate = 0\nrenewals = 0.03\n\n")
+    assert {name for name in base if paid[name] != base[name]} == {"commission", "net"}
+    # with the pay of the next month: of all but the last month's, and with VAT the receipts of most of it
+    share = -paid["commission"] / (base["receipts_renewals"] / 1.25)
+    assert 0.03 < share < 0.05
+
+
 def test_revenue_of_a_delivery_that_nothing_tells_of_is_refused(plan: Path, tmp_path: Path) -> None:
     text = plan.read_text(encoding="utf-8")
     table = text[text.index("[capacity]") :].split("\n[", 1)[0]

@@ -16,18 +16,21 @@ import pandas as pd
 import pytest
 
 from quotacast.engine.columns import columns_of
+from quotacast.engine.finance import recognised
 from quotacast.engine.finance.account import Account, Days, Out, Variable
 from quotacast.engine.finance.contracted import presumed_invoices, signed_deals
 from quotacast.engine.finance.entries import Wins
 from quotacast.engine.finance.kernel import KINDS
 from quotacast.engine.finance.kernel_close import LINES, MEASURES
 from quotacast.engine.finance.ledger import CashPaths, Ledger, cash_paths, months_back
+from quotacast.engine.finance.recognised import earned_columns, past_with_revenue
 from quotacast.engine.finance.revenue import RevenuePaths, revenue_paths
 from quotacast.engine.finance.risk import shares
 from quotacast.engine.finance.schedule import Terms
 from quotacast.engine.parts import Assumed
 from quotacast.engine.payments import payments_of
 from quotacast.engine.selling import Costs
+from quotacast.engine.steps import Steps
 from quotacast.models.history.history import History
 from quotacast.models.invoices import payment_data
 from quotacast.models.parts import NO_PART
@@ -513,6 +516,64 @@ def test_revenue_of_a_future_equals_a_slow_ledger(
                     max(sum(sent) - earned, 0), max(earned - sum(sent), 0),
                 ]  # fmt: skip
         np.testing.assert_array_equal(paths.paths[d], wanted)
+
+
+def test_revenue_by_rep_is_that_of_the_ledger(
+    case: tuple[Ledger, dict[str, np.ndarray]], oracle: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In any order and small pieces: the company against `revenue`, a rep against the slow ledger."""
+    ledger, dense = case
+    monkeypatch.setattr(recognised, "PLAIN_CELLS", 120)
+    chosen = np.array([3, 3, 0, 11, 5, 5, 5, 8, 2])
+    taken = replace(ledger, wins=Wins({n: c.taken(chosen) for n, c in ledger.wins.columns.items()}))
+    steps = Steps.covering(months_of(), cuts=(FIRST,))
+    at = MEASURES.index("revenue")
+    for made in (ledger, taken):
+        found, told = earned_columns(made, steps), revenue_paths(made, months_of())
+        for m, month in enumerate(months_of()):
+            opened, new = found.sums(np.arange(len(REPS)), steps.slice(month))
+            np.testing.assert_array_equal(opened, told.paths[:, at, KINDS.index("open"), m])
+            later = told.paths[:, at, KINDS.index("new"), m] + told.paths[:, at, KINDS.index("renewal"), m]
+            np.testing.assert_array_equal(new, later)
+    slow, found = oracle.SlowLedger(ledger, dense), earned_columns(ledger, steps)
+    for d in (0, 7):
+        for r, rep in enumerate(REPS):
+            deals = [deal for deal in slow.deals(d) if deal.rep == rep]
+            for month in months_of()[2:]:
+                after = month.last + timedelta(days=1)
+                earned = sum(
+                    slow.earned(x, after, x.cents) - slow.earned(x, max(month.first, x.day), x.cents)
+                    for x in deals
+                    if x.day < after
+                )
+                assert sum(x[d] for x in found.sums(np.array([r]), steps.slice(month))) == earned
+
+
+def test_certain_revenue_by_rep_and_team_of_the_day(case: tuple[Ledger, dict[str, np.ndarray]]) -> None:
+    """Done and signed against `revenue`; revenue goes to the team held on the day on which it is earned."""
+    ledger, _ = case
+    told, months = revenue_paths(ledger, months_of()), months_of()
+    moved = pd.DataFrame({"rep_id": ["r1", "r1", "r2"], "team": ["north", "south", "south"]})
+    moved["from"] = pd.to_datetime([None, "2026-10-17", None]).astype("datetime64[ns]")
+    reps = moved.reindex(columns=ledger.history.reps.columns)
+    history = replace(ledger.history, tables={**ledger.history.tables, "reps": reps})
+    nothing = pd.DataFrame({"rep": [], "day": [], "measure": [], "value": []})
+    given = (ledger.signed, ledger.terms, nothing)
+    seats, done = past_with_revenue(history, Steps.covering(months, cuts=(FIRST,)), *given)
+    steps = Steps.covering(months, cuts=(FIRST,))
+    for m, month in enumerate(months):
+        inside = steps.slice(month)
+        assert done["revenue_cents"][:, inside].sum() == told.done[2, m]
+        assert done["signed_cents"][:, inside].sum() == told.signed[MEASURES.index("revenue"), m]
+    split = Period("17 Oct", "day", date(2026, 10, 17), date(2026, 10, 31))
+    _, fine = past_with_revenue(history, Steps.covering([*months, split], cuts=(FIRST,)), *given)
+    october = steps.slice(months[0])
+    after = Steps.covering([*months, split], cuts=(FIRST,)).slice(split)
+    south = seats.index(("r1", "south"))
+    assert done["revenue_cents"][south, october].sum() == fine["revenue_cents"][south, after].sum()
+    if ledger.terms.recognise != "at_close":
+        assert ("r1", "north") in seats
+        assert done["revenue_cents"][south, october].sum() > 0
 
 
 def test_the_past_is_told_as_it_was(make_history: Make) -> None:
