@@ -38,6 +38,8 @@ class Metric:
         Measures whose sums are divided; an empty ``bottom`` means the sum itself.
     less : tuple of str
         Measures that are taken off a sum.
+    signed : tuple of str
+        Measures of what is certain after the as-of date, where paths have them.
     scale : float
         Factor from measures to the unit (cents to money: 0.01).
     definition : str
@@ -52,6 +54,7 @@ class Metric:
     scale: float
     definition: str
     less: tuple[str, ...] = ()
+    signed: tuple[str, ...] = ()
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -96,8 +99,9 @@ METRICS: Mapping[str, Metric] = {
         ("deal_value", _DEAL, "money", "up", _CENTS, _WON, 0.01, "mean amount of deals won"),
         ("deals_won", _OUT, "count", "up", _WON, (), 1.0, "deals won in the period"),
         ("bookings", _OUT, "money", "up", _CENTS, (), 0.01, "amounts of deals won, on their close dates"),
-        ("revenue", _OUT, "money", "up", _CENTS, (), 0.01,
-         "recognised at close: equals bookings; refused where the plan's terms spread it over time"),
+        ("revenue", _OUT, "money", "up", ("revenue_cents",), (), 0.01,
+         "recognised by the plan's terms; without terms that spread it over time it equals bookings",
+         (), ("signed_cents",)),
         ("gross_margin", _OUT, "money", "up", _MARGIN, (), 0.01,
          "amounts of deals won less their direct costs"),
         ("profit", _OUT, "money", "up", _MARGIN, (), 0.01,
@@ -155,7 +159,8 @@ def check_able(names: Iterable[str], able: Able) -> None:
 def measures_of(names: Iterable[str]) -> tuple[str, ...]:
     """Measures that metrics are made of, as `simulate` takes them."""
     found = dict.fromkeys(m for name in names for m in metric(name).measures)
-    return tuple(found | ({"won_cents": None} if "commission_cents" in found else {}))
+    of_bookings = {"commission_cents", "revenue_cents"} & set(found)
+    return tuple(found | ({"won_cents": None} if of_bookings else {}))
 
 
 def units(names: Iterable[str]) -> dict[str, str]:
@@ -175,12 +180,20 @@ class Series:
         Parts of a sum; None for ratios.
     done : float or None
         What is already history; for a ratio the ratio so far, None where it has no denominator.
+    signed : float or None
+        Revenue that deals signed by the as-of date will earn; None where nothing is earned later.
     """
 
     total: Floats
     open: Floats | None
     new: Floats | None
     done: float | None
+    signed: float | None = None
+
+    @property
+    def certain(self) -> float:
+        """What is the same in every future."""
+        return (self.done or 0.0) + (self.signed or 0.0)
 
 
 def series(paths: Paths, which: Metric, scope: Scope, period: Period) -> Series:
@@ -198,7 +211,9 @@ def series(paths: Paths, which: Metric, scope: Scope, period: Period) -> Series:
         opened = np.asarray(sum(sign * p[0] for sign, p in parts)) * which.scale
         new = np.asarray(sum(sign * p[1] for sign, p in parts)) * which.scale
         done = sum(sign * paths.actual(m, scope, period) for m, sign in signs.items()) * which.scale
-        return Series(np.asarray(done + opened + new, dtype=float), opened, new, float(done))
+        later = [paths.actual(m, scope, period) * which.scale for m in which.signed if m in paths.done]
+        total = np.asarray(done + sum(later) + opened + new, dtype=float)
+        return Series(total, opened, new, float(done), sum(later) if later else None)
 
     def whole(measure: str) -> Floats:
         opened, new = paths.simulated(measure, scope, period)

@@ -33,7 +33,7 @@ MEASURES: Mapping[str, str] = {
     "margin_cents": "cents",
 }
 #: Measures of deals by whether they are open now or new; the others have one component.
-BY_COMPONENT = ("won", "lost", "won_days", "won_cents", "margin_cents")
+BY_COMPONENT = ("won", "lost", "won_days", "won_cents", "margin_cents", "revenue_cents")
 COMPONENTS = ("open", "new")
 
 

@@ -6,8 +6,9 @@ An invoice is paid by a hazard per weighted day (:mod:`quotacast.models.invoices
 
 with p the posterior draw, d the simulated one, the phase counted from the due day, days weighted by weekday
 and holiday; or it is never paid: with probability ``never[p]`` for a new invoice, more for one that has been
-open for long (Bayes: never / (never + (1 - never) S(age))). What is not paid ``write_off_days`` after the
-due day is written off then. An invoice is paid once and in full: the data hold one paid_on per invoice.
+open for long (Bayes: never / (never + (1 - never) S(age))). What is not paid ``write_off_days`` after the due
+day is written off then. An invoice is paid in full unless :class:`quotacast.engine.parts.Parts` says that a
+payment is a part: then the rest is paid on a later day, by the same hazard times a pace, or never.
 
 Where too few invoices are known, payments are *assumed*: ``basis`` and ``notes`` say so.
 """
@@ -24,8 +25,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from quotacast.engine.parts import Assumed, Parts, parts_of
 from quotacast.engine.streams import keys, normals
 from quotacast.models.invoices import FAR, WRITE_OFF_DAYS, PaymentData
+from quotacast.models.parts import NO_PART
 from quotacast.models.payers import NEW_CUSTOMERS, Classes, OpenInvoices
 from quotacast.models.terms import Floats, Posterior
 from quotacast.models.timegrid import Ints, TimeGrid, day_number
@@ -69,6 +72,7 @@ class Payments:
         Amounts (currency units) at which amount bands begin.
     band : ndarray, shape (P, bands)
     never : ndarray, shape (P,)
+    parts : Parts
     write_off_days : int
     open : OpenInvoices
         What is unpaid at the as-of date; its ``code`` indexes ``classes``.
@@ -95,6 +99,7 @@ class Payments:
     band_edges: Floats
     band: Floats
     never: Floats
+    parts: Parts
     write_off_days: int
     open: OpenInvoices
     open_never: NDArray[np.float32]
@@ -141,6 +146,7 @@ def payments_of(
     seed: int,
     *,
     write_off_days: int = WRITE_OFF_DAYS,
+    part_payment: Assumed | None = None,
 ) -> Payments:
     """How invoices are paid from the day after the as-of date to the horizon.
 
@@ -155,14 +161,18 @@ def payments_of(
     seed : int
     write_off_days : int
         Days past due after which an invoice is written off.
+    part_payment : Assumed, optional
+        In place of what payments tell.
     """
     grid = _future(data.grid, int(day_number(horizon)))
-    parts = _assumed(data, seed) if posterior is None else _learned(data, posterior, grid, seed)
+    found = _assumed(data, seed) if posterior is None else _learned(data, posterior, grid, seed)
     learned, rng = posterior is not None, np.random.default_rng(seed)
-    never = data.never.sample(parts["factor"].shape[0], rng)
+    never = data.never.sample(found["factor"].shape[0], rng)
     opened = data.open
-    past = _past_hazard(opened, parts, grid.first)
-    past *= parts["factor"][:, opened.code] * parts["band"][:, opened.band]
+    parts = parts_of(data, posterior, never.size, seed, part_payment)
+    past = _past_hazard(opened, found, grid.first)
+    past *= found["factor"][:, opened.code] * found["band"][:, opened.band]
+    past *= np.where(opened.part > NO_PART, parts.pace[:, None], 1.0)
     month = grid.month[grid.piece(grid.days)]
     return Payments(
         basis="invoices" if learned else "assumption",
@@ -173,13 +183,14 @@ def payments_of(
         classes=data.classes,
         band_edges=data.band_edges,
         never=never,
+        parts=parts,
         write_off_days=write_off_days,
         open=opened,
         open_never=never_given_open(never, past),
         month_steps=_month_steps(grid, data.grid),
         seed=seed,
         notes=data.notes if learned else (*data.notes, ASSUMED_NOTE),
-        **parts,
+        **found,
     )
 
 
@@ -233,6 +244,7 @@ def _learned(data: PaymentData, posterior: Posterior, grid: TimeGrid, seed: int)
     terms, phases = len(data.terms_edges), len(data.phase_edges)
     log = effects["level"][:, :, None] + _effect(effects, "phase", phases)[:, None, :]
     log = log + _effect(effects, "terms", terms)[:, :, None]
+    log = log + _effect(effects, "rest", 2)[:, :1, None]
     log = log + _effect(effects, "phase_terms", phases * terms).reshape(n, phases, terms).swapaxes(1, 2)
     zero = np.zeros(n)
     return {
@@ -285,7 +297,7 @@ def never_given_open(never: Floats, past: Floats) -> NDArray[np.float32]:
 def _past_hazard(opened: OpenInvoices, parts: Mapping[str, Any], first: int) -> Floats:
     """Cumulative hazard of open invoices until day ``first``, for a factor of 1 and without months' shocks.
 
-    Days count one weighted day each.
+    Days count one weighted day each; what a part left counts from the day after it.
 
     Returns
     -------
@@ -293,7 +305,8 @@ def _past_hazard(opened: OpenInvoices, parts: Mapping[str, Any], first: int) -> 
     """
     edges, hazard = parts["phase_edges"], parts["hazard"]
     below = np.append(edges[1:], np.iinfo(np.int64).max // 4)
-    low = np.maximum(opened.issued[:, None], opened.due[:, None] + edges)
+    entry = np.where(opened.part > NO_PART, opened.part + 1, opened.issued)
+    low = np.maximum(entry[:, None], opened.due[:, None] + edges)
     high = np.minimum(first, opened.due[:, None] + below)
     days = np.maximum(high - low, 0.0)
     days -= 0.5 * ((low == opened.issued[:, None]) & (days > 0))  # issued in the middle of the day
@@ -320,6 +333,7 @@ def payment_day(  # type: ignore[no-untyped-def]
     phase_edges,
     terms_edges,
     hazard,
+    part=NO_PART,
 ):
     """Day on which one invoice is paid, by inversion of its cumulative hazard.
 
@@ -338,6 +352,8 @@ def payment_day(  # type: ignore[no-untyped-def]
     write_off_days : int
     cumulative, month_of_day, month_end, phase_edges, terms_edges, hazard
         As in :class:`Payments` (see :meth:`Payments.fixed`).
+    part : int
+        Day on which a part was paid: the rest comes later.
 
     Returns
     -------
@@ -347,12 +363,12 @@ def payment_day(  # type: ignore[no-untyped-def]
     """
     days = month_of_day.shape[0]
     end = min(days, due + write_off_days)
-    day = max(issued, 0)
+    day = max(issued, 0, part + 1)
     if day >= end:
         return -1
     left = -math.log(u) / multiplier
     at = cumulative[day]
-    if issued >= 0:  # an invoice is issued in the middle of its first day, on average
+    if day == issued:  # an invoice is issued in the middle of its first day, on average
         at += 0.5 * (cumulative[day + 1] - at)
     band = 0
     while band + 1 < terms_edges.shape[0] and terms_edges[band + 1] <= due - issued:

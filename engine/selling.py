@@ -38,12 +38,15 @@ class Costs:
         Share of bookings.
     accelerator : float
         Factor on the commission above quota; any other than 1 is not followed, and profit is refused.
+    renewals : float
+        Share of terms signed anew: no part of bookings and so none of profit, but of the cash that leaves.
     """
 
     rep_month: float = 0.0
     hire: float = 0.0
     commission: float = 0.0
     accelerator: float = 1.0
+    renewals: float = 0.0
 
 
 def past_costs(costs: Costs | None, history: History, people: Employment, steps: Steps) -> pd.DataFrame:

@@ -91,7 +91,10 @@ def simulate(
         payrolls={}
         if costs is None
         else {"cost_cents": payroll(costs, tables.departures, drivers, steps, draws)},
-        shares={} if costs is None else {"commission_cents": ("won_cents", costs.commission)},
+        shares={
+            "revenue_cents": ("won_cents", 1.0),
+            **({} if costs is None else {"commission_cents": ("won_cents", costs.commission)}),
+        },
     )
 
 

@@ -5,7 +5,7 @@ x class x amount band, and ::
 
     events[cell] ~ Poisson(exposure[cell] * h[cell])
     log h = level + phase + terms + phase x terms + customer + class + amount band
-            + month's shock + quarter's level (trend)
+            + rest + month's shock + quarter's level (trend)
 
 exact for continuous time, like :mod:`quotacast.models.conversion`. The *phase* is the band of days after the
 due day (negative before it): before, on the due day, 1-3 days late, ... over 90. *Terms* is the band of days
@@ -17,9 +17,12 @@ holidays on which payments arrive.
 *Never paid.* No column says that an invoice was written off: :mod:`quotacast.models.never` finds the odds
 that each unpaid one will be paid yet, and exposure counts with them, so that the hazards are those of
 invoices that do get paid (a mixture cure model). The prior of the share that is never paid has a
-mean of 0.5 %. Unpaid invoices are watched until ``WRITE_OFF_DAYS`` past due. What cannot be
-told apart in the data, and is not modelled: part payments (there is one paid_on per invoice: give parts as
-rows of their own), reasons of a delay, and a customer that stops paying all its invoices at once.
+mean of 0.5 %. Unpaid invoices are watched until ``WRITE_OFF_DAYS`` past due.
+
+*Parts.* Where the table ``payments`` tells of them, an invoice is waited for until its first payment, and
+what a part leaves is waited for from the next day on, as a row of its own (*rest*, with a level where there
+are enough of them); :mod:`quotacast.models.parts` learns how often and how large. Not modelled are reasons of
+a delay, and a customer that stops paying all its invoices at once.
 
 Credit notes (amounts at or below zero) are not waited for and give no exposure.
 """
@@ -27,6 +30,7 @@ Credit notes (amounts at or below zero) are not waited for and give no exposure.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -37,6 +41,7 @@ from quotacast.models.chain_notes import FEWEST
 from quotacast.models.conversion import LINKS, Link
 from quotacast.models.history.history import History
 from quotacast.models.never import Never, never_paid
+from quotacast.models.parts import Claims, Habits, Partly, claims, habits, partly_paid
 from quotacast.models.payers import (
     BUCKETS,
     MOST_CUSTOMERS,
@@ -95,6 +100,8 @@ class PaymentData:
     open : OpenInvoices
     never : Never
         The share that is never paid.
+    habits : Habits
+        How often and how large payments in part are.
     notes : tuple of str
     """
 
@@ -110,6 +117,7 @@ class PaymentData:
     classes: Classes
     open: OpenInvoices
     never: Never
+    habits: Habits
     notes: tuple[str, ...]
 
     def declared(self) -> dict[str, tuple[Declaration, Cells]]:
@@ -124,7 +132,7 @@ class _Bills:
     """The invoices of a history in the order of ids; arrays of shape (n,).
 
     ``stop`` is the day of payment or the as-of date, ``owed`` marks amounts above zero not older than
-    ``LONGEST``, ``old`` those of them whose write-off would have come by now.
+    ``LONGEST``, ``old`` those of them whose write-off would have come by now; ``partly`` tells of parts.
     """
 
     rows: pd.DataFrame
@@ -135,6 +143,7 @@ class _Bills:
     owed: Marks
     old: Marks
     as_of: int
+    partly: Partly
 
     @property
     def end(self) -> Ints:
@@ -142,10 +151,16 @@ class _Bills:
         last = np.minimum(self.stop, self.due + WRITE_OFF_DAYS)
         return np.asarray(np.maximum(np.where(self.paid, self.stop, last), self.start))
 
+    @cached_property
+    def claims(self) -> Claims:
+        """What is waited for; of invoices above zero."""
+        found = claims(self.partly, self.start, self.end, self.paid)
+        return found.where(self.owed[found.row])
+
     def never(self, customer: Codes) -> Never:
-        """Which of those above zero will never be paid."""
-        o = self.owed
-        return never_paid(self.start[o], self.due[o], self.end[o], self.paid[o], customer[o])
+        """Which of the claims will never be paid."""
+        c = self.claims
+        return never_paid(c.entry - c.rest, self.due[c.row], c.stop, c.paid, customer[c.row])
 
     @property
     def amount(self) -> Floats:
@@ -153,10 +168,14 @@ class _Bills:
         return np.asarray(self.rows["amount"].to_numpy(dtype=float))
 
     def episodes(self, codes: dict[str, Codes], weight: Floats) -> Episodes:
-        """Invoices above zero from their issue; paid before the issue counts as paid on that day."""
-        outcome = self.paid.astype(np.int8)
-        found = Episodes(self.start, self.start, self.end, outcome, codes, self.due).where(self.owed)
-        return replace(found, weight=weight).where(weight > LEAST)
+        """Claims from their first day; paid before the issue counts as paid on that day."""
+        c = self.claims
+        own = {axis: code[c.row] for axis, code in codes.items()}
+        if c.rest.sum() >= FEWEST:
+            own["rest"] = c.rest.astype(np.int32)
+        start, due = self.start[c.row], self.due[c.row]
+        found = Episodes(start, c.entry, c.stop, c.paid.astype(np.int8), own, due, weight)
+        return found.where(weight > LEAST)
 
 
 def _read(history: History, link: Link) -> _Bills:
@@ -167,7 +186,9 @@ def _read(history: History, link: Link) -> _Bills:
     paid = rows[link.stop].notna().to_numpy()
     stop = np.where(paid, day_number(rows[link.stop]), as_of)
     owed = (rows["amount"].to_numpy(dtype=float) > 0) & (start > as_of - LONGEST)
-    return _Bills(rows, start, due, stop, paid, owed, owed & (due + WRITE_OFF_DAYS <= as_of), as_of)
+    old = owed & (due + WRITE_OFF_DAYS <= as_of)
+    partly = partly_paid(rows, history.payments, start, np.where(paid, stop, as_of + 1))
+    return _Bills(rows, start, due, stop, paid, owed, old, as_of, partly)
 
 
 def payment_data(history: History, calendar: Calendar, link: Link | None = None) -> PaymentData:
@@ -181,7 +202,7 @@ def payment_data(history: History, calendar: Calendar, link: Link | None = None)
     link = LINKS["invoice"] if link is None else link
     bills = _read(history, link)
     first = int(bills.start[bills.owed].min()) if bills.owed.any() else bills.as_of
-    grid = learned_grid(calendar, first, bills.as_of, bills.stop[bills.paid & bills.owed])
+    grid = learned_grid(calendar, first, bills.as_of, bills.claims.stop[bills.claims.paid])
     kinds = kinds_of(bills.rows["class"])
     levels, customer = customer_levels(bills.rows["customer_id"], bills.owed)
     edges = _band_edges(bills.amount[bills.owed])
@@ -198,8 +219,12 @@ def payment_data(history: History, calendar: Calendar, link: Link | None = None)
     classes = classes_of(bills.rows, kinds, codes, bills.owed & (bills.start > bills.as_of - RECENT))
     never = bills.never(customer)
     found = bills.episodes(codes, never.weight)
+    sizes |= {"rest": 2} if "rest" in found.codes else {}
     declaration, cells, phases, months, quarters = _model(found, grid, sizes, link.causes[0])
-    opened = open_invoices(bills.rows, kinds, codes, classes, bills.paid, bills.start, bills.due)
+    opened = open_invoices(
+        bills.rows, kinds, codes, classes, bills.paid, bills.start, bills.due, bills.partly
+    )
+    learned = habits(bills.partly, bills.paid, bills.stop, bills.owed, customer)
     return PaymentData(
         declaration,
         cells,
@@ -213,7 +238,8 @@ def payment_data(history: History, calendar: Calendar, link: Link | None = None)
         classes,
         opened,
         never,
-        (*_notes(bills, declaration is not None), *_left_out(bills, sizes, cells)),
+        learned,
+        (*_notes(bills, declaration is not None), *_in_parts(learned), *_left_out(bills, sizes, cells)),
     )
 
 
@@ -227,7 +253,7 @@ def _model(
     axes = tuple(sizes)
     half = tuple(e for i, e in enumerate(edges) if i % 2 == 0)
     slim = tuple(a for a in axes if a != "amount")
-    ladder = [(edges, axes), (edges, slim), (half, slim), (half, ("customer", "terms"))]
+    ladder = [(edges, axes), (edges, slim), (half, slim), (half, ("customer", "terms", *axes[4:]))]
 
     def build(rung: int) -> HazardCells:
         bands, kept = ladder[rung]
@@ -263,6 +289,7 @@ def payment_declaration(name: str, phase_edges: tuple[int, ...], sizes: dict[str
         Term("customer", "pooled", "customer", sizes.get("customer", 1), 1.0, "customers have habits"),
         Term("class", "contrast", "class", sizes.get("class", 1), 0.5, "classes of payers differ clearly"),
         Term("amount", "contrast", "amount", sizes.get("amount", 1), 0.3, "large invoices wait longer"),
+        Term("rest", "contrast", "rest", sizes.get("rest", 1), 0.5, "what a part leaves has its own pace"),
         Term("shock", "shock", "month", sizes["month"], 0.15, "what moves all customers in a month"),
         Term("trend", "walk", "quarter", sizes["quarter"], 0.07, "payment habits drift slowly"),
     ]  # fmt: skip
@@ -314,6 +341,15 @@ def _left_out(bills: _Bills, sizes: dict[str, int], cells: Cells | None) -> tupl
     if dropped := [axis for axis in sizes if axis not in cells.codes]:
         notes.append(f"Invoices are so many that {' and '.join(dropped)} say nothing about payment.")
     return tuple(notes)
+
+
+def _in_parts(learned: Habits) -> tuple[str, ...]:
+    if not learned.known:
+        return ()
+    return (
+        f"Payments: {learned.parts.sum():,.0f} of {learned.payments.sum():,.0f} first payments were parts of "
+        f"their invoice; a new customer's odds are {learned.mean:.0%}.",
+    )
 
 
 def _notes(bills: _Bills, modelled: bool) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from quotacast.models.cells import Codes
 from quotacast.models.chain_notes import FEWEST
+from quotacast.models.parts import Partly
 from quotacast.models.terms import Floats
 from quotacast.models.timegrid import Ints, day_number
 
@@ -39,11 +40,13 @@ class OpenInvoices:
     issued, due : ndarray of int64
         Day numbers.
     amount : ndarray
-        Planning currency, at the rate of the day of issue; credit notes are negative.
+        What is owed still, planning currency, at the rate of the day of issue; credit notes are negative.
     exported : ndarray
-        As invoiced, in ``currency``.
+        The same in ``currency``.
     currency : ndarray of object
         As invoiced; None where not known.
+    part : ndarray of int64
+        Day number of the first part that was paid; ``NO_PART`` where there was none.
     """
 
     ids: tuple[str, ...]
@@ -57,6 +60,7 @@ class OpenInvoices:
     amount: Floats
     exported: Floats
     currency: NDArray[np.object_]
+    part: Ints
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -165,6 +169,7 @@ def open_invoices(
     paid: NDArray[np.bool_],
     start: Ints,
     due: Ints,
+    partly: Partly,
 ) -> OpenInvoices:
     """Collect the unpaid invoices with their classes; see :class:`OpenInvoices`."""
     going = np.flatnonzero(~paid)
@@ -181,7 +186,8 @@ def open_invoices(
         codes["terms"][going],
         start[going],
         due[going],
-        left["amount"].to_numpy(dtype=float),
-        left.get("amount_exported", left["amount"]).to_numpy(dtype=float),
+        left["amount"].to_numpy(dtype=float) * partly.left[going],
+        left.get("amount_exported", left["amount"]).to_numpy(dtype=float) * partly.left[going],
         left["currency"].to_numpy(dtype=object),
+        partly.day[going],
     )

@@ -87,7 +87,8 @@ DRAWS = Option("--paths", "Write single futures as well: FILE.parquet or .csv, a
 COMMANDS: tuple[Command, ...] = (
     Command(
         "forecast",
-        "Forecast metrics by period: done, from open deals, from deals yet to be created, and in total.\n"
+        "Forecast metrics by period: done, from open deals, from deals yet to be created, and in total;\n"
+        "of revenue that terms spread also what is signed.\n"
         "Example: quotacast forecast demo/plan.toml --metric bookings --by quarter",
         "questions:forecast_answer",
         "questions:forecast_text",

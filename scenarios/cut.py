@@ -16,6 +16,7 @@ from quotacast.errors import PlanError
 from quotacast.models.periods import KINDS, Period
 from quotacast.models.terms import Floats
 from quotacast.models.timegrid import day_number
+from quotacast.scenarios.money.recognised import METRIC, spread
 from quotacast.scenarios.run import Run
 
 #: Futures behind the cut: variances and shares of misses need fewer than odds, and days need room.
@@ -48,6 +49,17 @@ def cut_quotas(run: Run, quotas: Sequence[Quota], notes: Sequence[str] = ()) -> 
     paths = smaller.paths([*periods.values(), *pieces], tuple({q.metric: None for q in chosen}))
     known = skill_of_reps(smaller, list(periods.values()), paths.draws)
     return consistency(paths, chosen, run.plan.calendar, known, smaller.provenance())
+
+
+def cuttable(run: Run, quotas: Sequence[Quota]) -> tuple[tuple[Quota, ...], tuple[str, ...]]:
+    """Quotas that can be cut, and what is said of the others."""
+    kept = tuple(q for q in quotas if q.metric != METRIC or not spread(run.plan))
+    if len(kept) == len(quotas):
+        return kept, ()
+    return kept, (
+        "Quotas on revenue are not cut: recognised over time it rests on deals of earlier periods, of which "
+        "skill in this one says nothing. Cut bookings.",
+    )
 
 
 def _same_fit(run: Run, smaller: Run) -> Run:

@@ -87,7 +87,7 @@ def metric_draws(
 ) -> Iterator[pd.DataFrame]:
     """Totals of metrics and, of sums, what is open and new: draw, scope, metric, period, component, value.
 
-    What is done already is total - open - new, the same in every draw.
+    What is certain (done, and of revenue signed) is total - open - new, the same in every draw.
     """
     for name in names:
         for scope in scopes:

@@ -44,6 +44,7 @@ from quotacast.models.turnover import turnover
 from quotacast.scenarios.against import leaving_note
 from quotacast.scenarios.choose import check_quota_scopes
 from quotacast.scenarios.leaned import Lean, lean
+from quotacast.scenarios.money import recognised
 from quotacast.scenarios.plan import Plan
 from quotacast.scenarios.sources import read
 from quotacast.scenarios.targets import BASE_DRAWS, as_factors, check_changes
@@ -54,14 +55,10 @@ FIT_DRAWS = 2000
 #: Simulated futures per origin of a backtest, and the version of what is recorded there.
 RECORD_DRAWS = 2000
 RECORD_VERSION = 5
-#: Why revenue that is spread over time is not a metric of quotas.
-SPREAD = (
-    "the plan's terms spread it over time, which `quotacast revenue` tells for the company; "
-    "set quotas on bookings"
-)
 _VERSIONS = ("quotacast", "numpy", "scipy", "pandas", "numba", "pymc", "nutpie", "holidays")
 
 Told = Callable[[str, float], None]
+Futures = Callable[[tuple[Period, ...], Sequence[str] | None], Paths]
 
 
 def _silent(what: str, share: float) -> None:
@@ -171,10 +168,8 @@ class Run:
     @cached_property
     def able(self) -> Able:
         """Which metrics the data and the plan can answer."""
-        found, terms = able(self.history, self._prepared.chain, self.costs), self.plan.terms
-        if terms is None or terms.recognise == "at_close":
-            return found
-        return replace(found, lacks={**found.lacks, "revenue": SPREAD})
+        found, reason = able(self.history, self._prepared.chain, self.costs), recognised.lacks(self.plan)
+        return replace(found, lacks={**found.lacks, "revenue": reason}) if reason else found
 
     @property
     def costs(self) -> Costs | None:
@@ -183,8 +178,10 @@ class Run:
         if stated is None:
             return None
         variable = stated.commission
-        share, more = (0.0, 1.0) if variable is None else (variable.rate, variable.accelerator)
-        return Costs(stated.rep_month, stated.hire, share, more)
+        if variable is None:
+            return Costs(stated.rep_month, stated.hire)
+        paid = (variable.rate, variable.accelerator, variable.renewals)
+        return Costs(stated.rep_month, stated.hire, *paid)
 
     @property
     def run_folder(self) -> Path:
@@ -330,6 +327,15 @@ class Run:
 
     def _leaned(self, drivers: Drivers, periods: tuple[Period, ...], metrics: Sequence[str] | None) -> Paths:
         """As many futures as the plan wants, as the track record teaches."""
+        return self._earned(metrics, lambda spans, names: self._taught(drivers, spans, names), periods)
+
+    def _earned(self, metrics: Sequence[str] | None, futures: Futures, periods: tuple[Period, ...]) -> Paths:
+        """Futures with revenue by the plan's terms, which needs them day by day."""
+        found = futures(periods, metrics)
+        where = (self.plan, self.history, self._people, self.costs)
+        return recognised.earned(*where, found, metrics, lambda days: futures(days, recognised.OF))
+
+    def _taught(self, drivers: Drivers, periods: tuple[Period, ...], metrics: Sequence[str] | None) -> Paths:
         shared = self._leaned_spans if drivers == Drivers() else ()
         paths = self._simulate(drivers, (*periods, *shared), self.plan.draws, metrics)
         if shared and (metrics is None or {*LEANED_ON} <= {*metrics}):
@@ -361,11 +367,9 @@ class Run:
             What is to be answered, as in :meth:`paths`.
         """
         wanted = (*periods, self.plan.horizon_period)
-        return (
-            self._simulate(drivers, wanted, draws, metrics)
-            if draws
-            else self._leaned(drivers, wanted, metrics)
-        )
+        if not draws:
+            return self._leaned(drivers, wanted, metrics)
+        return self._earned(metrics, lambda now, names: self._simulate(drivers, now, draws, names), wanted)
 
     def _base(self, drivers: Drivers, spans: tuple[Period, ...]) -> Paths:
         """A smaller simulation that says what would be without changes ``to`` a value."""

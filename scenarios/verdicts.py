@@ -10,7 +10,7 @@ from quotacast.engine.answers.attainability import attainability
 from quotacast.engine.answers.together import together
 from quotacast.errors import PlanError
 from quotacast.scenarios.choose import select_metrics, select_quotas, select_scopes
-from quotacast.scenarios.cut import cut_quotas
+from quotacast.scenarios.cut import cut_quotas, cuttable
 from quotacast.scenarios.noeffect import with_odds
 from quotacast.scenarios.planfile.quotafile import read_quotas
 from quotacast.scenarios.run import Run
@@ -59,7 +59,8 @@ def quota_verdicts(
             f"--quotas FILE. {' '.join(notes)}"
         )
     if cut:
-        return cut_quotas(run, chosen), notes
+        chosen, left_out = cuttable(run, chosen)
+        return cut_quotas(run, chosen, left_out), (*notes, *left_out)
     periods = [run.plan.calendar.parse(q.period) for q in chosen]
     paths = run.paths(periods, tuple({q.metric: None for q in chosen}))
     if fair:

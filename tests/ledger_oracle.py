@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from dateutil.relativedelta import relativedelta
 
+from quotacast.engine.finance.currencies import currency_mix
 from quotacast.engine.finance.ledger import Ledger
 from quotacast.engine.payments import payment_day
 from quotacast.engine.streams import GOLDEN, key, mix, unit
@@ -24,6 +25,8 @@ from quotacast.engine.streams import GOLDEN, key, mix, unit
 MASK = (1 << 64) - 1
 TERM, LAG, RENEW = 0x9FB21C651E98DF25, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F
 CLASS, NEVER = 0xE7037ED1A0B428DB, 0x8EBC6AF09C88C6E3
+CURRENCY = 0x2545F4914F6CDD1D
+PART, SHARE, REST, BAD = 0x1D8E4E27C47D124F, 0xEB44ACCAB455D165, 0x9E6C63D0876A9A47, 0xC2B2AE3D27D4EB4F
 
 
 def mixed(x: int) -> int:
@@ -49,6 +52,8 @@ class Deal:
     months: int
     lag: int
     stream: int
+    rep: str
+    currency: str
 
 
 @dataclass
@@ -107,18 +112,28 @@ class SlowLedger:
                         amount = (k + 1) * cents // count - k * cents // count
                         earns = (k + 1) * margin // count - k * margin // count
                         day = self.start + timedelta(days=t)
-                        found += self.chain(d, own, day, amount, earns, kind, months, lag)
+                        money = self.currency(uniform(mixed(own ^ CURRENCY), d), r, c)
+                        found += self.chain(d, own, day, amount, earns, kind, months, lag, rep, money)
         which, days = ledger.ending
         for i, t in zip(which, days, strict=True):
             own = int(key(ledger.seed, "renewal", str(ledger.signed.ids[i])))
             day = self.start + timedelta(days=int(t))
             cents, margin = int(ledger.signed.cents[i]), int(ledger.signed.margin[i])
-            found += self.chain(d, own, day, cents, margin, "renewal", int(ledger.signed.months[i]), 0)
+            months, rep = int(ledger.signed.months[i]), str(ledger.signed.rep[i])
+            money = str(ledger.signed.currency[i] or "")
+            found += self.chain(d, own, day, cents, margin, "renewal", months, 0, rep, money)
         return found
 
+    def currency(self, u: float, r: int, c: int) -> str:
+        """Currency of a deal to come: the first one whose cumulative share exceeds u."""
+        ledger = self.ledger
+        shares = currency_mix(ledger.history, ledger.reps, ledger.currencies)[r, c]
+        return next((m for m, s in zip(ledger.currencies, shares, strict=True) if u < s), "")
+
     def chain(
-        self, d: int, own: int, day: date, cents: int, margin: int, kind: str, months: int, lag: int
-    ) -> list[Deal]:
+        self, d: int, own: int, day: date, cents: int, margin: int, kind: str, months: int, lag: int, rep:
+        str, currency: str,
+    ) -> list[Deal]:  # fmt: skip
         """A deal, and what it is renewed as."""
         found: list[Deal] = []
         again = 0
@@ -127,7 +142,8 @@ class SlowLedger:
                 again += 1
                 if uniform(mixed(own ^ mixed(RENEW + again)), d) >= self.ledger.terms.renewal:
                     break
-            found.append(Deal(day, cents, margin, kind, months, lag, mixed(own ^ mixed(again))))
+            stream = mixed(own ^ mixed(again))
+            found.append(Deal(day, cents, margin, kind, months, lag, stream, rep, currency))
             if self.ledger.terms.renewal <= 0:
                 break
             day, kind, lag = day + relativedelta(months=months), "renewal", 0
@@ -184,20 +200,22 @@ class SlowLedger:
             for k, day, cents in self.instalments(deal):
                 if day <= self.last:
                     own = mixed(deal.stream + (k + 1) * int(GOLDEN))
-                    self.pay(d, books, day, cents, deal.kind, own, deal.stream, -1)
+                    self.pay(d, books, day, cents, deal.kind, own, deal.stream, -1, deal.currency)
                     books.billed.append((day, cents, own, deal.kind, deal))
         coming = ledger.coming
         for n, (t, cents, which) in enumerate(zip(coming.day, coming.cents, coming.deal, strict=True)):
             day = self.start + timedelta(days=int(t))
             own = int(key(ledger.seed, "invoice to come", f"{ledger.signed.ids[which]} {n}"))
-            self.pay(d, books, day, int(cents), "signed", own, own, int(ledger.billing.code[n]))
+            money, code = str(ledger.signed.currency[which] or ""), int(ledger.billing.code[n])
+            self.pay(d, books, day, int(cents), "signed", own, own, code, money)
             books.billed.append((day, int(cents), own, "signed", None))
         self.pay_open(d, books)
         return books
 
     def pay(
-        self, d: int, books: Books, day: date, cents: int, kind: str, own: int, who: int, code: int
-    ) -> None:
+        self, d: int, books: Books, day: date, cents: int, kind: str, own: int, who: int, code: int,
+        currency: str,
+    ) -> None:  # fmt: skip
         """One invoice that is yet to come."""
         ledger, pays = self.ledger, self.ledger.payments
         vat = half_up(cents * ledger.account.vat)
@@ -207,7 +225,7 @@ class SlowLedger:
             u = uniform(mixed(who ^ CLASS), d)
             code = next((i for i, s in enumerate(pays.classes.share) if s >= u), len(pays.classes.share) - 1)
         issued = self.number(day)
-        self.settle(d, books, kind, gross, own, code, issued, issued + ledger.terms.due_days, None, "")
+        self.settle(d, books, kind, gross, own, code, issued, issued + ledger.terms.due_days, None, currency)
 
     def pay_open(self, d: int, books: Books) -> None:
         """The invoices that are open, credit notes netted."""
@@ -229,15 +247,34 @@ class SlowLedger:
         ledger, pays = self.ledger, self.ledger.payments
         p, days = d % pays.draws, ledger.days.days
         months = pays.block(d, 1)["month"][0]
+        place = -1 if never is None else pays.open.ids.index(self.id_of(own))
+        parted = place >= 0 and int(pays.open.part[place]) > -(1 << 30)
+        band = int(np.searchsorted(pays.band_edges, gross * 0.01, side="right"))
+        if never is not None:
+            band = int(pays.open.band[place])
+        pace = float(pays.parts.pace[p])
+        rate = pays.factor[p, code] * pays.band[p, band]
+        how = (p, months)
+        asked = (issued, due, pays.write_off_days)
         paid = -1
         if uniform(mixed(own ^ NEVER), d) >= (pays.never[p] if never is None else never):
-            band = int(np.searchsorted(pays.band_edges, gross * 0.01, side="right"))
-            if never is not None:
-                band = int(pays.open.band[pays.open.ids.index(self.id_of(own))])
-            rate = pays.factor[p, code] * pays.band[p, band]
-            paid = payment_day(
-                uniform(own, d), p, months, rate, issued, due, pays.write_off_days, **pays.fixed()
-            )
+            first = rate * (pace if parted else 1.0)
+            paid = payment_day(uniform(own, d), *how, first, *asked, **pays.fixed())
+        part = 0
+        odds = pays.parts.odds[p, code] if pays.parts.odds.size and not parted else 0.0
+        if paid >= 0 and uniform(mixed(own ^ PART), d) < odds:
+            among = pays.parts.share
+            part = half_up(gross * among[int(uniform(mixed(own ^ SHARE), d) * among.size)])
+        if 0 < part < gross:
+            self.receive(d, books, line, part, paid, currency)
+            gross, before, paid = gross - part, paid, -1
+            if uniform(mixed(own ^ BAD), d) >= pays.never[p]:
+                if pays.parts.rest_days >= 0:
+                    paid = before + pays.parts.rest_days
+                    paid = paid if paid < min(days, due + pays.write_off_days) else -1
+                else:
+                    u = uniform(mixed(own ^ REST), d)
+                    paid = payment_day(u, *how, rate * pace, *asked, **pays.fixed(), part=before)
         if paid < 0:
             end = max(due + pays.write_off_days, 0)
             if end < days:
@@ -245,12 +282,16 @@ class SlowLedger:
             else:
                 books.owed += gross
             return
+        self.receive(d, books, line, gross, paid, currency)
+
+    def receive(self, d: int, books: Books, line: str, gross: int, paid: int, currency: str) -> None:
+        """Put a payment on the next working day; after the last day it is owed still."""
         on = self.works(self.start + timedelta(days=int(paid)))
         if on > self.last:
             books.owed += gross
             return
         got = gross
-        if currency and currency != ledger.history.currency and ledger.account.volatility > 0:
+        if currency and currency != self.ledger.history.currency and self.ledger.account.volatility > 0:
             got = half_up(gross * self.exchange(currency, d, self.number(on)))
         books.gained += got - gross
         books.put(line, on, got)

@@ -259,22 +259,94 @@ def test_cash_without_an_opening_balance_is_relative(plan: Path, tmp_path: Path)
     assert "below" not in text.lower()
 
 
-def test_terms_that_spread_revenue_refuse_it_as_a_metric(plan: Path, tmp_path: Path) -> None:
-    spread = edited(plan, tmp_path, ("[terms]\n", '[terms]\nrecognise = "straight_line"\nterm_months = 6\n'))
-    assert "quotacast revenue" in ask(spread, "forecast", "--metric", "revenue", code=2)
-    assert "revenue" in ask(plan, "forecast", "--metric", "revenue")
+SPREAD = '[terms]\nrecognise = "straight_line"\nterm_months = 6\nrenewal = 0.4\n'
+
+
+def test_revenue_that_is_spread_is_a_metric_of_the_same_futures(plan: Path, tmp_path: Path) -> None:
+    """The forecast of the metric against `revenue`, part by part; reps and teams add up to the company."""
+    spread = edited(plan, tmp_path, ("[terms]\n", SPREAD))
     assert "planning simplification" in " ".join(ask(spread, "revenue").split())
-    rows = [r for r in whole(spread, "revenue")["rows"] if r["period"] == "2027-01"]
-    assert {r["component"] for r in rows if r["metric"] == "revenue"} >= {
-        "done",
-        "signed",
-        "open",
-        "new",
-        "total",
+    ledger = {
+        (r["period"], r["component"]): r
+        for r in whole(spread, "revenue", "--by", "quarter")["rows"]
+        if r["metric"] == "revenue"
     }
-    signed = {r["metric"]: r["mean"] for r in rows if r["component"] == "signed"}
-    assert signed["revenue"] > 0
-    assert signed["backlog"] > 0
+    asked = ("--metric", "revenue", "--metric", "bookings", "--by", "quarter")
+    rows = whole(spread, "forecast", *asked)["rows"]
+    own = [r for r in rows if r["metric"] == "revenue"]
+    seen = set()
+    for row in (r for r in own if r["scope"] == "company"):
+        period, part = row["period"], row["component"]
+        told = ledger[period, part]["mean"] if (period, part) in ledger else 0.0
+        if part == "new":  # terms signed anew are new business
+            told += ledger[period, "renewal"]["mean"]
+        assert row["mean"] == pytest.approx(told, abs=0.02), (period, part)
+        if part == "total":
+            assert [row[q] for q in ("p10", "p50", "p90")] == pytest.approx(
+                [ledger[period, part][q] for q in ("p10", "p50", "p90")], abs=0.02
+            )
+        seen.add(part)
+        for level in ("team", "rep"):
+            below = [
+                r["mean"] for r in own if (r["scope"], r["period"], r["component"]) == (level, period, part)
+            ]
+            assert sum(below) == pytest.approx(row["mean"], abs=0.05)
+    assert seen == {"done", "signed", "open", "new", "total"}
+    booked = {r["period"]: r["mean"] for r in rows if (r["metric"], r["component"]) == ("bookings", "total")}
+    assert len(booked) == 4
+    assert any(abs(ledger[p, "total"]["mean"] / booked[p] - 1) > 0.05 for p in booked)
+
+
+def test_quotas_on_revenue_that_is_spread(plan: Path, tmp_path: Path) -> None:
+    spread = edited(plan, tmp_path, ("[terms]\n", SPREAD))
+    asked = ("--metric", "revenue", "--by", "year")
+    total = whole(spread, "forecast", *asked, "--scope", "company")["rows"][-1]
+    target = total["p50"]
+    stated = f'\n[[quota]]\nscope = "company"\nmetric = "revenue"\nperiod = "2027"\ntarget = {target}\n'
+    spread.write_text(spread.read_text(encoding="utf-8") + stated, encoding="utf-8")
+    (odds,) = whole(spread, "quotas", *asked)["rows"]
+    assert odds["p_attain"] == pytest.approx(0.5, abs=0.01)
+    assert odds["actual"] == 0.0  # what is signed is not history
+    signed = [r for r in whole(spread, "forecast", *asked)["rows"] if r["component"] == "signed"]
+    assert signed[0]["mean"] > 0
+    sheet = whole(spread, "suggest", "--metric", "revenue", "--company", "0.5")["rows"]
+    (whole_company,) = [r for r in sheet if r["scope"] == "company" and r["period"] == "2027"]
+    assert whole_company["target"] == pytest.approx(target, rel=0.01)
+    gap = ask(spread, "reconcile", "--metric", "revenue", "--split", "prior-year")
+    assert "rep:r0" in gap
+    assert "Cut bookings" in ask(spread, "quotas", "--cut", "--metric", "revenue", code=2)
+
+
+def test_parts_and_commission_on_renewals_reach_the_account(plan: Path, tmp_path: Path) -> None:
+    """Each moves its own lines, by keys of the plan."""
+
+    def lines(folder: str, before: str = "", after: str = "") -> dict[str, float]:
+        (tmp_path / folder).mkdir()
+        stated = f"{before}[terms]\nterm_months = 6\nrenewal = 0.5\n{after}"
+        found = whole(edited(plan, tmp_path / folder, ("[terms]\n", stated)), "cash")["rows"]
+        sums: dict[str, float] = {}
+        for row in (r for r in found if r["kind"] == "month" and r["line"] not in ("opening", "closing")):
+            sums[row["line"]] = sums.get(row["line"], 0.0) + row["mean"]
+        return sums
+
+    base = lines("base")
+    parts = lines("parts", after="part_payment = { odds = 0.9, share = 0.3, rest_days = 120 }\n")
+    receipts = {name for name in base if name.startswith("receipts")}
+    assert all(parts[name] < base[name] - 1 for name in receipts - {"receipts_signed"})
+    assert {name for name in base if parts[name] != base[name]} <= receipts | {"net"}
+    paid = lines("paid", before="[costs.commission]\nrate = 0\nrenewals = 0.03\n\n")
+    assert {name for name in base if paid[name] != base[name]} == {"commission", "net"}
+    # with the pay of the next month: of all but the last month's, and with VAT the receipts of most of it
+    share = -paid["commission"] / (base["receipts_renewals"] / 1.25)
+    assert 0.03 < share < 0.05
+
+
+def test_revenue_of_a_delivery_that_nothing_tells_of_is_refused(plan: Path, tmp_path: Path) -> None:
+    text = plan.read_text(encoding="utf-8")
+    table = text[text.index("[capacity]") :].split("\n[", 1)[0]
+    spread = edited(plan, tmp_path, ("[terms]\n", '[terms]\nrecognise = "delivery"\n'), (table, ""))
+    assert "without a table [capacity]" in ask(spread, "forecast", "--metric", "revenue", code=2)
+    assert "bookings" in ask(spread, "forecast")
 
 
 def test_revenue_at_close_is_bookings(plan: Path) -> None:

@@ -84,6 +84,8 @@ def _plant(column: schema.Column) -> tuple[dict[str, list[dict[str, object]]], o
         mark = "LEAK"
     elif column.name == "opportunity_id" and column.table in ("stages", "invoices"):
         tables["opportunities"].append(_row("opportunities", "LEAK", AFTER, AFTER))
+    elif column.name == "invoice_id" and column.table == "payments":
+        tables["invoices"].append(_row("invoices", "LEAK", AFTER, None))
     if column.name == schema.BORN.get(column.table) or column.name in ("closed_on", "paid_on", "left_on"):
         mark = "2024-12-24"
     row[column.name] = mark

@@ -137,7 +137,7 @@ def values_of(paths: Paths, name: str, scope: Scope, pieces: Sequence[Period]) -
     """A metric's simulated sums, shape (draws, pieces)."""
     which = metric(name)
     parts = [series(paths, which, scope, piece) for piece in pieces]
-    return np.stack([np.asarray(p.total - (p.done or 0.0)) for p in parts], axis=1)
+    return np.stack([np.asarray(p.total - p.certain) for p in parts], axis=1)
 
 
 def kept_shares(expected: Floats) -> tuple[Any, Floats]:
@@ -222,7 +222,7 @@ def _row(paths: Paths, quota: Quota, period: Period, cut: Cut, kept: Any, share:
 def _left(paths: Paths, quota: Quota, period: Period) -> float:
     """Part of the quota that falls to the days still to come, by the company's course."""
     found = series(paths, metric(quota.metric), Scope("company"), period)
-    done = found.done or 0.0
+    done = found.certain
     coming = float(found.total.mean()) - done
     return coming / (done + coming) if done + coming > 0 else 1.0
 

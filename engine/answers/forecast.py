@@ -20,7 +20,12 @@ FIELDS = (
     Field("scope_id", "text", "team or rep; empty for the company"),
     Field("metric", "text", "what is forecast"),
     Field("period", "text", "period of the forecast"),
-    Field("component", "text", "done (history), open (deals open now), new (yet to be created) or total"),
+    Field(
+        "component",
+        "text",
+        "done (history), signed (of revenue: what signed deals will earn), open (deals open now), new (yet "
+        "to be created, and terms signed anew) or total",
+    ),
     Field("mean", "metric", "mean over the simulated futures"),
 )
 
@@ -65,6 +70,8 @@ def _components(name: str, found: Series) -> list[tuple[str, Floats]]:
     if found.open is None or found.new is None:
         return [("total", total)]
     parts = [("done", np.array([found.done or 0.0])), ("open", found.open), ("new", found.new)]
+    if found.signed is not None:
+        parts.insert(1, ("signed", np.array([found.signed])))
     if not set(metric(name).top) & set(BY_COMPONENT):
         parts = [p for p in parts if p[0] != "open"]
     return [*parts, ("total", total)]

@@ -257,16 +257,16 @@ def _needed(
     """Needed count and money by age, shape (2, bands); infinite where no factor is enough."""
     found, (old, new) = _series(outlook, name, scope, period), parts
     if first:
-        factor = factor_needed(goal.target, (found.done or 0.0) + found.new, found.open, goal.aim)
+        factor = factor_needed(goal.target, found.certain + found.new, found.open, goal.aim)
         return old * factor + new if math.isfinite(factor) else np.full_like(old, np.inf)
-    factor = factor_needed(goal.target, (found.done or 0.0) + found.open, found.new, goal.aim)
+    factor = factor_needed(goal.target, found.certain + found.open, found.new, goal.aim)
     return old + new * factor if math.isfinite(factor) else np.full_like(old, np.inf)
 
 
 def _creations(outlook: Outlook, name: str, scope: Scope, period: Period, goal: Goal) -> dict[str, Any]:
     """Opportunities that are missing and by when; nothing where no number of them is enough."""
     found = _series(outlook, name, scope, period)
-    factor = factor_needed(goal.target, (found.done or 0.0) + found.open, found.new, goal.aim)
+    factor = factor_needed(goal.target, found.certain + found.open, found.new, goal.aim)
     if not math.isfinite(factor):
         return {}
     paths, tomorrow = outlook.paths, outlook.today + 1

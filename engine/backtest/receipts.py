@@ -86,7 +86,18 @@ Forecast = Callable[[Case], Mapping[str, Floats]]
 
 
 def read_bills(history: History) -> Bills:
-    """The invoices of a history, credit notes left out."""
+    """The invoices of a history, credit notes left out.
+
+    Raises
+    ------
+    DataError
+        If payments are known one by one: what is scored are invoices paid at once.
+    """
+    if len(history.payments):
+        raise DataError(
+            f"payments: {len(history.payments):,} rows arrived; receipts are scored invoice by invoice: "
+            "leave the table payments out"
+        )
     rows = history.invoices.sort_values("invoice_id", kind="stable")
     rows = rows[rows["amount"] > 0]
     issued = day_number(rows["issued_on"])

@@ -139,6 +139,11 @@ class Days:
         ends = after.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) - 1
         return self.next_working(ends + account.vat_days)
 
+    @property
+    def periods(self) -> tuple[Period, ...]:
+        """The days as periods."""
+        return self.calendar.periods("day", as_date(self.first), as_date(self.first + self.days - 1))
+
     def months(self, back: int) -> tuple[Period, ...]:
         """Months from ``back`` whole ones before the one of day 0 to the last."""
         first = as_date(int(add_months(np.array([self.first]), -back)[0]))

@@ -23,6 +23,7 @@ from quotacast.engine.finance.schedule import (
 )
 from quotacast.models.history.history import History
 from quotacast.models.margins import booked_margins
+from quotacast.models.parts import NO_PART
 from quotacast.models.payers import Classes, OpenInvoices
 from quotacast.models.terms import Floats
 from quotacast.models.timegrid import day_number
@@ -41,7 +42,7 @@ class Signed:
 
     Attributes
     ----------
-    ids, customer : ndarray of object
+    ids, customer, rep, currency : ndarray of object
     close, months : ndarray of int64
         Day of the close, and months that the deal runs.
     cents, margin : ndarray of int64
@@ -56,6 +57,8 @@ class Signed:
 
     ids: np.ndarray
     customer: np.ndarray
+    rep: np.ndarray
+    currency: np.ndarray
     close: Ints
     months: Ints
     cents: Ints
@@ -103,6 +106,8 @@ def signed_deals(history: History, terms: Terms, term_months: int | None, tax_wi
     found = Signed(
         deals["opportunity_id"].to_numpy(dtype=object),
         deals["customer_id"].to_numpy(dtype=object),
+        deals["rep_id"].to_numpy(dtype=object),
+        deals["currency"].to_numpy(dtype=object),
         day_number(deals["closed_on"]),
         months.to_numpy(dtype=np.int64),
         _cents(deals["amount"].fillna(0.0).to_numpy(dtype=float)),
@@ -238,6 +243,7 @@ def presumed_invoices(
     return OpenInvoices(
         tuple(names), deals.customer[deal], deals.ids[deal], code, zero, zero, issued,
         issued + terms.due_days, gross, gross, np.full(deal.size, None, dtype=object),
+        np.full(deal.size, NO_PART),
     )  # fmt: skip
 
 

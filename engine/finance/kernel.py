@@ -21,6 +21,7 @@ SIGNED, OPEN, NEW, RENEWAL = 0, 1, 2, 3
 _U = np.uint64
 # Make streams of their own out of a deal's.
 _TERM, _LAG, _RENEW = _U(0x9FB21C651E98DF25), _U(0xD6E8FEB86659FD93), _U(0xA0761D6478BD642F)
+_CURRENCY = _U(0x2545F4914F6CDD1D)
 
 
 class Signing(NamedTuple):
@@ -37,6 +38,9 @@ class Signing(NamedTuple):
     due_margin: Any
     due_term: Any
     due_key: Any
+    due_rep: Any  # place of its rep, -1 where that rep is there no longer
+    due_currency: Any  # -1: the planning currency
+    mix: Any  # (reps, components, currencies) cumulative shares; no currencies where rates do not move
 
 
 class Billing(NamedTuple):
@@ -48,12 +52,15 @@ class Billing(NamedTuple):
     day: Any  # (n,) of signed deals
     cents: Any
     code: Any  # class of its customer, -1 where not known
+    currency: Any  # -1: the planning currency
     key: Any
 
 
 @numba.njit(cache=True, nogil=True)
 def sign_deals(begins, cells, values, place, days, signing, sign_draw, bill_draw, deals, streams):
-    """Write the deals of a draw into ``deals`` (6, room): day, cents, margin, kind, term, lag; how many.
+    """Write the deals of a draw into ``deals`` (8, room); return how many.
+
+    Their rows are day, cents, margin, kind, term, lag, rep and currency.
 
     ``begins``, ``cells``, ``values`` are triples (count, cents, margin) of :meth:`Wins.block`. Deals that
     are won on one day by one rep share their amount evenly. A deal is signed anew at the end of its term by
@@ -64,6 +71,7 @@ def sign_deals(begins, cells, values, place, days, signing, sign_draw, bill_draw
     due_day, due_cents, due_margin = signing.due_day, signing.due_cents, signing.due_margin
     due_term, due_key, renewal = signing.due_term, signing.due_key, signing.renewal
     cell_of, count_of, terms = cells[0], values[0], term_share.shape[0]
+    mix_of, currencies = signing.mix, signing.mix.shape[2]
     money_at, money_of, margin_at, margin_of = cells[1], values[1], cells[2], values[2]
     n, first, wins = 0, begins[0][place], begins[0][place + 1] - begins[0][place]
     second, second_end = begins[1][place], begins[1][place + 1]
@@ -95,10 +103,17 @@ def sign_deals(begins, cells, values, place, days, signing, sign_draw, bill_draw
                 while term < terms - 1 and term_share[term] < u:
                     term += 1
                 lag = lags[int(unit(mix(own ^ _LAG), bill_draw) * lags.shape[0])]
+                money = -1
+                if currencies > 0:
+                    u = unit(mix(own ^ _CURRENCY), sign_draw)
+                    for c in range(currencies - 1, -1, -1):
+                        if u < mix_of[row // 2, row % 2, c]:
+                            money = c
             else:
                 j = i - wins
                 own, day, kind, lag = due_key[j], due_day[j], RENEWAL, 0
                 amount, earns, term = due_cents[j], due_margin[j], due_term[j]
+                row, money = 2 * signing.due_rep[j], signing.due_currency[j]
             again = 0
             while day < days:
                 if kind == RENEWAL:
@@ -107,6 +122,7 @@ def sign_deals(begins, cells, values, place, days, signing, sign_draw, bill_draw
                         break
                 deals[0, n], deals[1, n], deals[2, n] = day, amount, earns
                 deals[3, n], deals[4, n], deals[5, n] = kind, term, lag
+                deals[6, n], deals[7, n] = row // 2, money
                 streams[n] = mix(own ^ mix(_U(again)))
                 n += 1
                 if renewal <= 0.0:
@@ -117,9 +133,10 @@ def sign_deals(begins, cells, values, place, days, signing, sign_draw, bill_draw
 
 @numba.njit(cache=True, nogil=True)
 def bill(n_deals, deals, streams, billing, invoices, owners, keys, first):
-    """Write the invoices of deals into ``invoices`` (4, room): day, cents, kind, class; return how many.
+    """Write the invoices of deals into ``invoices`` (5, room); return how many.
 
-    ``first[i]`` is where those of deal i begin, of signed deals they come after all others.
+    Their rows are day, cents, kind, class and currency. ``first[i]`` is where those of deal i begin, of
+    signed deals they come after all others.
     """
     n, days = 0, billing.invoiced.shape[1]
     for i in range(n_deals):
@@ -137,12 +154,13 @@ def bill(n_deals, deals, streams, billing, invoices, owners, keys, first):
             if part == 0:
                 continue
             invoices[0, n], invoices[1, n], invoices[2, n], invoices[3, n] = issued, part, deals[3, i], -1
+            invoices[4, n] = deals[7, i]
             owners[n], keys[n] = streams[i], mix(streams[i] + _U(k + 1) * GOLDEN)
             n += 1
     first[n_deals] = n
     for i in range(billing.day.shape[0]):
         invoices[0, n], invoices[1, n], invoices[2, n] = billing.day[i], billing.cents[i], SIGNED
-        invoices[3, n] = billing.code[i]
+        invoices[3, n], invoices[4, n] = billing.code[i], billing.currency[i]
         owners[n] = keys[n] = billing.key[i]
         n += 1
     return n

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from quotacast.engine.finance.kernel import KINDS, bill, sign_deals
+from quotacast.engine.finance.kernel import KINDS, RENEWAL, bill, sign_deals
 from quotacast.engine.finance.kernel_pay import exchange_rates, pay, pay_open
 
 #: Lines of cash: receipts by where they come from, then payments (below zero).
@@ -38,6 +38,7 @@ class Paid(NamedTuple):
     commission_day: Any  # (months,)
     rate: Any  # (reps,) commission
     accelerator: Any
+    renewals: Any  # (reps + 1,) commission on terms signed anew, last that of reps who are there no longer
     quota: Any  # (reps, months) cents of the quota that a month belongs to, 0 without one
     resets: Any  # (months,) 1 where a quota begins
     booked: Any  # (reps, months) cents booked up to the as-of date
@@ -95,6 +96,20 @@ def commissions(booked, paid, flows):
 
 
 @numba.njit(cache=True, nogil=True)
+def renewal_commission(n_deals, deals, paid, flows, earned):
+    """Commission on terms signed anew, a plain share of a month's; ``earned`` (months,) is room."""
+    days = flows.shape[1]
+    earned[:] = 0.0
+    for i in range(n_deals):
+        if deals[3, i] == RENEWAL:
+            earned[paid.month_of_day[deals[0, i]]] += paid.renewals[deals[6, i]] * deals[1, i]
+    for m in range(earned.shape[0]):
+        day = paid.commission_day[m]
+        if 0 <= day < days:
+            flows[_COMMISSION, day] -= math.floor(earned[m] + 0.5)
+
+
+@numba.njit(cache=True, nogil=True)
 def variable_payments(n, invoices, booked, paid, flows, totals):
     """Payments that are a part of a month's bookings, billings or receipts."""
     days = flows.shape[1]
@@ -126,15 +141,16 @@ def run_cash(
     with tax, received, written off, owed at the end, gained by rates of exchange, owed at the as-of date.
     """
     lines = len(LINES)
-    deals, streams = np.empty((6, room), dtype=np.int64), np.empty(room, dtype=np.uint64)
+    deals, streams = np.empty((8, room), dtype=np.int64), np.empty(room, dtype=np.uint64)
     most = room * billing.invoiced.shape[2] + billing.day.shape[0]
-    invoices = np.empty((4, most), dtype=np.int64)
+    invoices = np.empty((5, most), dtype=np.int64)
     owners, keys = np.empty(most, dtype=np.uint64), np.empty(most, dtype=np.uint64)
     first = np.empty(room + 1, dtype=np.int64)
     flows = np.empty((lines, days), dtype=np.int64)
     tax, written = np.empty(days, dtype=np.int64), np.empty(days, dtype=np.int64)
     owed = np.zeros(1, dtype=np.int64)
     booked, totals = np.empty_like(paid.booked), np.empty_like(paid.known)
+    earned = np.empty(paid.payday.shape[0])
     rates = np.ones((paying.fx_key.shape[0], days))
     for j in range(place.shape[0]):
         d = future[j]
@@ -147,13 +163,15 @@ def run_cash(
         if paying.fx_daily > 0.0:
             exchange_rates(paying.fx_key, paying.fx_daily, pay_no[d], rates)
         receipts = flows[:_FROM]
-        p, month = parameter[d], months[d]
-        pay(n, invoices, owners, keys, paying, p, month, pay_no[d], receipts, tax, written, owed)
-        gained, opening = pay_open(paying, p, month, pay_no[d], rates, receipts, written, owed)
+        p, month, no = parameter[d], months[d], pay_no[d]
+        moved = pay(n, invoices, owners, keys, paying, p, month, no, rates, receipts, tax, written, owed)
+        gained, opening = pay_open(paying, p, month, no, rates, receipts, written, owed)
         booked[:] = paid.booked
         book(begins, cells, values, place[j], days, paid.month_of_day, booked)
         if paid.rate.any():
             commissions(booked, paid, flows)
+        if paid.renewals.any():
+            renewal_commission(n_deals, deals, paid, flows, earned)
         if paid.part.shape[0] > 0:
             variable_payments(n, invoices, booked, paid, flows, totals)
         for t in range(days):
@@ -170,7 +188,7 @@ def run_cash(
             for t in range(days):
                 check[1] += receipts[line, t] - paid.fixed[line, t]
         check[2] = written.sum()
-        check[3], check[4], check[5] = owed[0], gained, opening
+        check[3], check[4], check[5] = owed[0], gained + moved, opening
 
 
 @numba.njit(cache=True, nogil=True)
@@ -208,9 +226,9 @@ def run_revenue(
     ``edges`` (months,) is the day after each month; ``begin`` and ``end`` (terms, days) those of earning. The
     deals that are signed already are not among them: they are the same in every future.
     """
-    deals, streams = np.empty((6, room), dtype=np.int64), np.empty(room, dtype=np.uint64)
+    deals, streams = np.empty((8, room), dtype=np.int64), np.empty(room, dtype=np.uint64)
     most = room * billing.invoiced.shape[2] + billing.day.shape[0]
-    invoices = np.empty((4, most), dtype=np.int64)
+    invoices = np.empty((5, most), dtype=np.int64)
     owners, keys = np.empty(most, dtype=np.uint64), np.empty(most, dtype=np.uint64)
     first = np.empty(room + 1, dtype=np.int64)
     for j in range(place.shape[0]):

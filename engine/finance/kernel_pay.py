@@ -2,8 +2,9 @@
 
 What :func:`quotacast.engine.payments.payment_day` works out for one invoice is looked up here: an invoice's
 spells of constant hazard depend on its days of issue and due, not on the draw, so they are written down
-once. The days that come out are the same. Two loops hold the same search for the day, on purpose: a compiled
-helper that takes so many arrays costs more than the search (see :mod:`quotacast.engine.kernel`).
+once. The days that come out are the same. A payment that is a part leaves a rest, which is paid later in the
+same way, or written off. Two loops hold the same search for the day, on purpose: a compiled helper that takes
+so many arrays costs more than the search (see :mod:`quotacast.engine.kernel`); what parts leave is rare.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -23,6 +24,8 @@ from quotacast.engine.streams import GOLDEN, mix, unit
 _U = np.uint64
 # Make streams of their own out of an invoice's.
 _CLASS, _NEVER, _STILL = _U(0xE7037ED1A0B428DB), _U(0x8EBC6AF09C88C6E3), _U(0x589965CC75374CC3)
+_PART, _SHARE = _U(0x1D8E4E27C47D124F), _U(0xEB44ACCAB455D165)
+_REST, _BAD = _U(0x9E6C63D0876A9A47), _U(0xC2B2AE3D27D4EB4F)
 #: Entries of the guide to the classes.
 GUIDE = 1024
 
@@ -47,6 +50,10 @@ class Paying(NamedTuple):
     hazard: Any  # (posterior, cells)
     cumulative: Any
     guide: Any
+    part_odds: Any  # (posterior, classes); no rows where invoices are paid at once
+    part_share: Any  # each as likely
+    rest_pace: Any  # (posterior,)
+    rest_days: Any  # from the part to the rest, -1: by the hazard
     place: Any  # (paths + 1,) where the spells of each begin
     spell: Any  # (4, spells) first day, day after the last, cell, month
     span: Any  # (2, spells) weighted days before and in it
@@ -57,6 +64,7 @@ class Paying(NamedTuple):
     band_of: Any
     open_never: Any  # (posterior, n)
     open_odds: Any  # (posterior, n) that it is unpaid still; no rows where the data say so
+    parted: Any  # (n,) it is what a part left
     key: Any
     currency: Any  # (n,) -1: the planning currency
     fx_key: Any  # (currencies,)
@@ -78,6 +86,10 @@ def spells_of(payments: Payments, issued: Any, due: Any) -> dict[str, Any]:
         "never": payments.never,
         "hazard": hazard.reshape(hazard.shape[0], -1),
         "cumulative": payments.cumulative,
+        "part_odds": payments.parts.odds,
+        "part_share": payments.parts.share,
+        "rest_pace": payments.parts.pace,
+        "rest_days": int(payments.parts.rest_days),
         "guide": day_guide(payments.cumulative),
         "place": place,
         "spell": spell,
@@ -115,19 +127,65 @@ def _spells(issued, due, write_off_days, cumulative, month_of_day, month_end, ph
 
 
 @numba.njit(cache=True, nogil=True)
-def pay(n, invoices, owners, keys, paying, p, months, draw, receipts, tax, written, owed):
+def left_by_part(paying, p, code, key, draw, gross):
+    """Cents that a first payment leaves: none unless it is a part."""
+    if unit(mix(key ^ _PART), draw) >= paying.part_odds[p, code]:
+        return 0
+    share = paying.part_share[int(unit(mix(key ^ _SHARE), draw) * paying.part_share.shape[0])]
+    part = math.floor(gross * share + 0.5)
+    return gross - part if 0 < part < gross else 0
+
+
+@numba.njit(cache=True, nogil=True)
+def rest_day(paying, p, months, key, draw, pace, path, part_day, end):
+    """Day on which is paid what a part of ``part_day`` left; -1 where it is not before ``end``.
+
+    ``pace`` is the factor on the hazard, ``path`` the place of the invoice's spells.
+    """
+    if unit(mix(key ^ _BAD), draw) < paying.never[p]:
+        return -1
+    if paying.rest_days >= 0:
+        return part_day + paying.rest_days if part_day + paying.rest_days < end else -1
+    left = -math.log(unit(mix(key ^ _REST), draw)) / pace
+    for j in range(paying.place[path], paying.place[path + 1]):
+        begin, stop = max(paying.spell[0, j], part_day + 1), paying.spell[1, j]
+        if begin >= stop:
+            continue
+        rate = paying.hazard[p, paying.spell[2, j]] * months[paying.spell[3, j]]
+        at = paying.cumulative[begin]
+        passed = (paying.cumulative[stop] - at) * rate
+        if left <= passed:
+            target = at + left / rate
+            day = begin
+            while day < stop - 1 and paying.cumulative[day + 1] < target:
+                day += 1
+            return day
+        left -= passed
+    return -1
+
+
+@numba.njit(cache=True, nogil=True)
+def at_rate(cents, currency, day, rates):
+    """Cents at a day's rate of exchange; those of the planning currency stay."""
+    return cents if currency < 0 else math.floor(cents * rates[currency, day] + 0.5)
+
+
+@numba.njit(cache=True, nogil=True)
+def pay(n, invoices, owners, keys, paying, p, months, draw, rates, receipts, tax, written, owed):
     """Pay invoices: add to ``receipts`` (kinds, days), ``tax`` and ``written`` (days,), ``owed`` (1,).
 
-    ``tax`` is the value-added tax of invoices on the day on which it is paid to the tax office, ``owed``
-    what customers owe when the days end. One long loop, as in :mod:`quotacast.engine.kernel` and for the same
+    ``tax`` is the value-added tax of invoices on the day on which it is paid to the tax office, ``owed`` what
+    customers owe when the days end; return what rates brought. ``rates`` (currencies, days) are factors on
+    the as-of date's rates of exchange. One long loop, as in :mod:`quotacast.engine.kernel` and for the same
     reason.
     """
-    days, draw = receipts.shape[1], _U(draw)
+    days, gained, draw = receipts.shape[1], 0, _U(draw)
     hazard, factor, bands, never = paying.hazard[p], paying.factor[p], paying.band[p], paying.never[p]
     place, spell, span, guide = paying.place, paying.spell, paying.span, paying.guide
     cumulative, works, vat_day, vat = paying.cumulative, paying.works, paying.vat_day, paying.vat
     share, class_at, edges = paying.class_share, paying.class_at, paying.band_edges
     until = paying.due_days + paying.write_off_days
+    in_parts = paying.part_odds.shape[0] > 0
     for i in range(n):
         issued, cents, code = invoices[0, i], invoices[1, i], invoices[3, i]
         more = math.floor(cents * vat + 0.5)
@@ -155,15 +213,30 @@ def pay(n, invoices, owners, keys, paying, p, months, draw, receipts, tax, writt
                         day += 1
                     break
                 left -= passed
+        if in_parts and day >= 0:
+            rest = left_by_part(paying, p, code, keys[i], draw, gross)
+            if rest > 0:
+                if works[day] < days:
+                    got = at_rate(gross - rest, invoices[4, i], works[day], rates)
+                    gained += got - (gross - rest)
+                    receipts[invoices[2, i] + 1, works[day]] += got
+                else:
+                    owed[0] += gross - rest
+                pace = factor[code] * bands[band] * paying.rest_pace[p]
+                end = min(days, issued + until)
+                day, gross = rest_day(paying, p, months, keys[i], draw, pace, issued, day, end), rest
         if day < 0:
             if issued + until < days:
                 written[issued + until] += gross
             else:
                 owed[0] += gross
         elif works[day] < days:
-            receipts[invoices[2, i] + 1, works[day]] += gross
+            got = at_rate(gross, invoices[4, i], works[day], rates)
+            gained += got - gross
+            receipts[invoices[2, i] + 1, works[day]] += got
         else:
             owed[0] += gross
+    return gained
 
 
 @numba.njit(cache=True, nogil=True)
@@ -179,13 +252,18 @@ def pay_open(paying, p, months, draw, rates, receipts, written, owed):
     cumulative, works, key = paying.cumulative, paying.works, paying.key
     grosses, codes, band_of, currency = paying.gross, paying.code, paying.band_of, paying.currency
     known, opening = paying.open_odds.shape[0] == 0, 0
+    in_parts = paying.part_odds.shape[0] > 0
     for i in range(grosses.shape[0]):
         if not known and unit(mix(key[i] ^ _STILL), draw) >= paying.open_odds[p, i]:
             continue  # paid before the as-of date
         gross, day = grosses[i], -1
         opening += gross
+        end = paying.due[i] + paying.write_off_days
+        pace = factor[codes[i]] * bands[band_of[i]]
+        if paying.parted[i]:
+            pace *= paying.rest_pace[p]
         if unit(mix(key[i] ^ _NEVER), draw) >= never[i]:
-            left = -math.log(unit(key[i], draw)) / (factor[codes[i]] * bands[band_of[i]])
+            left = -math.log(unit(key[i], draw)) / pace
             for j in range(place[days + i], place[days + i + 1]):
                 rate = hazard[spell[2, j]] * months[spell[3, j]]
                 passed = span[1, j] * rate
@@ -196,19 +274,28 @@ def pay_open(paying, p, months, draw, rates, receipts, written, owed):
                         day += 1
                     break
                 left -= passed
+        if in_parts and day >= 0 and not paying.parted[i]:
+            rest = left_by_part(paying, p, codes[i], key[i], draw, gross)
+            if rest > 0:
+                if works[day] < days:
+                    got = at_rate(gross - rest, currency[i], works[day], rates)
+                    gained += got - (gross - rest)
+                    receipts[0, works[day]] += got
+                else:
+                    owed[0] += gross - rest
+                pace *= paying.rest_pace[p]
+                stop = min(days, end)
+                day, gross = rest_day(paying, p, months, key[i], draw, pace, days + i, day, stop), rest
         if day < 0:
-            end = max(paying.due[i] + paying.write_off_days, 0)
+            end = max(end, 0)
             if end < days:
                 written[end] += gross
             else:
                 owed[0] += gross
         elif works[day] < days:
-            day = works[day]
-            got = gross
-            if currency[i] >= 0:
-                got = math.floor(gross * rates[currency[i], day] + 0.5)
-                gained += got - gross
-            receipts[0, day] += got
+            got = at_rate(gross, currency[i], works[day], rates)
+            gained += got - gross
+            receipts[0, works[day]] += got
         else:
             owed[0] += gross
     return gained, opening

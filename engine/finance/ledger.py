@@ -9,30 +9,28 @@ from functools import cached_property
 
 import numba
 import numpy as np
+import pandas as pd
 
-from quotacast.engine.finance.account import Account, Days, pay_days, planned_payments
+from quotacast.engine.finance.account import Account, pay_days, planned_payments
 from quotacast.engine.finance.commission import RepQuotas, Scale, scale
 from quotacast.engine.finance.contracted import (
     Coming,
     Receivables,
-    Signed,
     coming_invoices,
-    months_ending,
     receivables,
     revaluation,
-    signed_deals,
-    tax_on_top,
 )
-from quotacast.engine.finance.entries import Wins
-from quotacast.engine.finance.kernel import Billing, Signing
+from quotacast.engine.finance.contracts import Contracts
+from quotacast.engine.finance.currencies import foreign_currencies, places
+from quotacast.engine.finance.kernel import Billing
 from quotacast.engine.finance.kernel_close import BASES, LINES, Paid, Spans, run_cash
 from quotacast.engine.finance.kernel_pay import Paying, spells_of
-from quotacast.engine.finance.schedule import DEFAULT_MONTHS, Ints, Schedules, Terms
+from quotacast.engine.finance.schedule import Ints
 from quotacast.engine.payments import Payments
 from quotacast.engine.selling import Costs
 from quotacast.engine.streams import keys
-from quotacast.models.history.history import History
 from quotacast.models.history.schema import NONE
+from quotacast.models.parts import NO_PART
 from quotacast.models.periods import Period
 from quotacast.models.terms import Floats
 from quotacast.models.timegrid import day_number
@@ -42,54 +40,37 @@ YEAR = 365.0
 
 
 @dataclass(frozen=True)
-class Ledger:
+class Ledger(Contracts):
     """Everything that decides what becomes of the wins.
 
     Attributes
     ----------
-    history : History
-    wins : Wins
-        In daily steps from the day after the as-of date.
-    reps : tuple of str
-        Seats of the wins.
-    days : Days
-    terms : Terms
-    account : Account
     payments : Payments
     costs : Costs or None
     payroll : ndarray of int64, shape (1 or futures, months)
         What reps earn in the months of :attr:`months`, without commission.
     quotas : mapping
         Of reps on bookings, for commission above quota.
-    term_months, invoice_days : int or None
-        As the plan states them.
-    seed : int
     presumed : bool
         Whether the open invoices are those of the terms, of which nobody knows which are paid.
     joiners : ndarray of int64, shape (1 or futures, 1 or months)
         Reps whose hiring is paid with those months.
     """
 
-    history: History
-    wins: Wins
-    reps: tuple[str, ...]
-    days: Days
-    terms: Terms
-    account: Account
     payments: Payments
     costs: Costs | None
     payroll: Ints
     quotas: RepQuotas
-    term_months: int | None
-    invoice_days: int | None
-    seed: int
     presumed: bool = False
     joiners: Ints = field(default_factory=lambda: np.zeros((1, 1), dtype=np.int64))
 
-    @property
-    def today(self) -> int:
-        """Day number of the as-of date."""
-        return self.days.first - 1
+    @cached_property
+    def currencies(self) -> tuple[str, ...]:
+        """Those of deals and of open invoices."""
+        if self.account.volatility <= 0:
+            return ()
+        codes = {str(c) for c in self.payments.open.currency[self.open.rows] if c}
+        return tuple(sorted({*foreign_currencies(self.history), *codes} - {self.history.currency}))
 
     @cached_property
     def months(self) -> tuple[Period, ...]:
@@ -97,28 +78,11 @@ class Ledger:
         return self.days.months(months_back(self.account))
 
     @cached_property
-    def signed(self) -> Signed:
-        """Deals won up to the as-of date."""
-        return signed_deals(self.history, self.terms, self.term_months, self.account.vat - self.tax_on_top)
-
-    @cached_property
-    def tax_on_top(self) -> float:
-        """Value-added tax that the data's invoice amounts lack: the plan's rate, or 0 where they hold it."""
-        return tax_on_top(self.history, self.account.vat)
-
-    @cached_property
     def sent(self) -> tuple[Ints, Ints]:
         """Cents of the data's invoices with and without tax."""
         amount = 100.0 * self.history.invoices["amount"].to_numpy(dtype=float)
         gross = np.rint(amount * (1.0 + self.tax_on_top)).astype(np.int64)
         return gross, np.rint(gross / (1.0 + self.account.vat)).astype(np.int64)
-
-    @cached_property
-    def lags(self) -> Ints:
-        """Days from close to the first invoice, each as likely."""
-        if self.invoice_days is not None:
-            return np.array([self.invoice_days], dtype=np.int64)
-        return self.signed.lags if self.signed.lags.size else np.zeros(1, dtype=np.int64)
 
     @cached_property
     def coming(self) -> Coming:
@@ -133,51 +97,6 @@ class Ledger:
         return receivables(opened, revaluation(opened, self.history) * (1.0 + top))
 
     @cached_property
-    def ending(self) -> tuple[Ints, Ints]:
-        """Signed deals whose term ends, and when."""
-        none = np.empty(0, dtype=np.int64)
-        if self.terms.renewal <= 0:
-            return none, none
-        return months_ending(self.signed, self.terms, self.today, self.days.days)
-
-    @cached_property
-    def term_lengths(self) -> tuple[tuple[int, ...], Floats]:
-        """Lengths of terms, and cumulative shares among new deals of the first of them."""
-        if self.term_months is not None:
-            own, share = np.array([self.term_months]), np.ones(1)
-        else:
-            deals = self.history.opportunities
-            known = deals.loc[(deals["status"] == "won").to_numpy(), "term_months"].dropna()
-            found = known.clip(1, 120).round().to_numpy(dtype=np.int64)
-            own, count = np.unique(found if found.size else [DEFAULT_MONTHS], return_counts=True)
-            share = np.cumsum(count) / count.sum()
-        more = [int(m) for m in np.unique(self.signed.months[self.ending[0]]) if m not in own]
-        return (*(int(m) for m in own), *more), share
-
-    @cached_property
-    def schedules(self) -> Schedules:
-        """Terms as tables."""
-        return Schedules.of(self.terms, self.term_lengths[0], self.days.first, self.days.days)
-
-    @cached_property
-    def signing(self) -> Signing:
-        """Arrays of the signing clock."""
-        which, day = self.ending
-        place = {months: i for i, months in enumerate(self.schedules.months)}
-        return Signing(
-            np.stack([keys(self.seed, f"deal {kind}", self.reps) for kind in ("open", "new")], axis=1),
-            self.term_lengths[1],
-            self.schedules.ends.astype(np.int64),
-            float(self.terms.renewal),
-            self.lags,
-            day,
-            self.signed.cents[which],
-            self.signed.margin[which],
-            np.array([place[int(m)] for m in self.signed.months[which]], dtype=np.int64),
-            keys(self.seed, "renewal", [str(i) for i in self.signed.ids[which]]),
-        )
-
-    @cached_property
     def billing(self) -> Billing:
         """Arrays of the invoicing clock."""
         coming, customers = self.coming, self.signed.customer[self.coming.deal]
@@ -190,6 +109,7 @@ class Ledger:
             coming.day,
             coming.cents,
             codes.astype(np.int64),
+            places(self.signed.currency[coming.deal], self.currencies),
             keys(self.seed, "invoice to come", names),
         )
 
@@ -198,8 +118,6 @@ class Ledger:
         """Arrays of the payment clock."""
         pays, opened, own = self.payments, self.payments.open, self.open.rows
         number = np.arange(self.days.first, self.days.first + self.days.days)
-        codes = [c if c and c != self.history.currency else "" for c in opened.currency[own]]
-        foreign = sorted({c for c in codes if c})
         due = opened.due[own] - self.days.first
         day = np.arange(self.days.days)
         return Paying(
@@ -219,10 +137,11 @@ class Ledger:
             band_of=opened.band[own].astype(np.int64),
             open_never=np.ascontiguousarray(pays.open_never[:, own]),
             open_odds=self._odds(own),
+            parted=opened.part[own] > NO_PART,
             key=keys(self.seed, "open invoice", [opened.ids[i] for i in own]),
-            currency=np.array([foreign.index(c) if c else -1 for c in codes], dtype=np.int64),
-            fx_key=keys(self.seed, "exchange", foreign),
-            fx_daily=float(self.account.volatility / np.sqrt(YEAR)) if foreign else 0.0,
+            currency=places(opened.currency[own], self.currencies),
+            fx_key=keys(self.seed, "exchange", self.currencies),
+            fx_daily=float(self.account.volatility / np.sqrt(YEAR)) if self.currencies else 0.0,
         )
 
     def _odds(self, own: Ints) -> Floats:
@@ -246,7 +165,9 @@ class Ledger:
         after = [self.days.next_working(ends + one.after_days) for one in account.variable]
         firsts = np.array([int(day_number(m.first)) for m in months[1:]], dtype=np.int64)
         number = np.arange(self.days.first, self.days.first + self.days.days)
-        rate, more = (self.costs.commission, self.costs.accelerator) if self.costs else (0.0, 1.0)
+        costs = self.costs or Costs()
+        rate, more, again = costs.commission, costs.accelerator, costs.renewals
+        nobody = np.asarray(self.reps, dtype=object) == NONE
         return Paid(
             round(100 * (account.opening or 0.0)),
             self._fixed(np.append(payday[1:], self.days.days), rate),
@@ -254,8 +175,9 @@ class Ledger:
             self.payroll,
             payday,
             np.append(payday[1:], self.days.days),
-            np.where(np.asarray(self.reps, dtype=object) == NONE, 0.0, rate),
+            np.where(nobody, 0.0, rate),
             float(more),
+            np.append(np.where(nobody, 0.0, again), again),
             counted.quota,
             counted.resets,
             counted.booked,
@@ -297,29 +219,33 @@ class Ledger:
 
     def _known(self, firsts: Ints) -> Ints:
         """Bookings, billings and receipts up to the as-of date by month, shape (bases, months)."""
-        rows, deals = self.history.invoices, self.signed
+        rows, deals, net = self.history.invoices, self.signed, self.sent[1]
         out = np.zeros((len(BASES), firsts.size + 1), dtype=np.int64)
-        gross, net = self.sent
         start = int(day_number(self.months[0].first))
         for base, (number, cents) in enumerate(
             (
                 (deals.close, deals.cents),
                 (day_number(rows["issued_on"]), net),
-                (day_number(rows["paid_on"]), gross),
+                self._received,
             )
         ):
             inside = (number >= start) & (number <= self.today)
             np.add.at(out[base], np.searchsorted(firsts, number[inside], side="right"), cents[inside])
         return out
 
-    def room(self, extra: bool = True) -> int:
-        """Deals that a future may hold at most."""
-        most = max(
-            int(np.bincount(np.repeat(np.arange(begin.size - 1), np.diff(begin)), count).max(initial=0))
-            for begin, _, count in (self.wins.block(b)[0] for b in range(self.wins.blocks))
-        )
-        again = self.days.days // (28 * min(self.schedules.months)) if self.terms.renewal > 0 else 0
-        return (most + self.ending[0].size) * (1 + again) + 1
+    @property
+    def _received(self) -> tuple[Ints, Ints]:
+        """Day numbers and cents of receipts so far: the parts, and on the last day what they left."""
+        rows, gross = self.history.invoices, self.sent[0]
+        paid, pays = day_number(rows["paid_on"]), self.history.payments
+        at = pd.Index(rows["invoice_id"]).get_indexer(pd.Index(pays["invoice_id"]))
+        day = day_number(pays["paid_on"])
+        part = (at >= 0) & (rows["paid_on"].isna().to_numpy()[at] | (day < paid[at]))
+        cents = np.rint(100.0 * pays["amount"].to_numpy(dtype=float) * (1.0 + self.tax_on_top))
+        cents = np.where(part, cents, 0.0).astype(np.int64)
+        left = gross.copy()
+        np.subtract.at(left, at[part], cents[part])
+        return np.append(paid, day), np.append(left, cents)
 
 
 def months_back(account: Account) -> int:

@@ -24,7 +24,7 @@ _KINDS = (
     ("year", re.compile(r"\d{4}")),
 )
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_PARTS = (("done", svg.PAST), ("open", svg.BLUE), ("new", svg.SKY))
+_PARTS = (("done", svg.PAST), ("signed", svg.GREEN), ("open", svg.BLUE), ("new", svg.SKY))
 _QUANTILES = ("p10", "p25", "p50", "p75", "p90")
 _INNER = "#9cc9e6"  # P25–P75, between the pale band and the line
 
@@ -303,4 +303,9 @@ def _composition(board: svg.Board, fan: Fan, x: svg.Scale, top: float, tall: flo
     return top + tall + 26
 
 
-_PART_WORDS = {"done": "already done", "open": "deals open today", "new": "deals still to be created"}
+_PART_WORDS = {
+    "done": "already done",
+    "signed": "signed, yet to be earned",
+    "open": "deals open today",
+    "new": "deals still to be created",
+}

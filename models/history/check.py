@@ -167,9 +167,9 @@ def _invoices(history: History) -> str:
     if invoices.empty:
         return "no"
     linked = _share(invoices["opportunity_id"].notna().sum(), len(invoices))
-    return (
-        f"yes, {_share(invoices['paid_on'].notna().sum(), len(invoices))} paid, {linked} linked to their deal"
-    )
+    parts = f", {len(history.payments):,} payments one by one" if len(history.payments) else ""
+    paid = _share(invoices["paid_on"].notna().sum(), len(invoices))
+    return f"yes, {paid} paid, {linked} linked to their deal{parts}"
 
 
 _SUPPORTS: dict[str, Callable[[History], str]] = {

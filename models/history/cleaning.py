@@ -13,7 +13,7 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
-from quotacast.models.history import cleaning_invoices, money, schema, spelling
+from quotacast.models.history import cleaning_invoices, cleaning_payments, money, schema, spelling
 from quotacast.models.history.ledger import EXAMPLES, ROW, Cleaning
 from quotacast.models.history.schema import NONE
 
@@ -261,6 +261,7 @@ def _currencies(work: Cleaning) -> None:
     last = pd.Timestamp(max(end, work.asked_as_of or end))
     days = deals["closed_on"].fillna(last)
     _convert(work, "opportunities", days, ("amount", "cost"))
+    cleaning_payments.convert(work)
     _convert(work, "invoices", invoices["issued_on"], ("amount",))
     _convert_stages(work)
 
@@ -320,4 +321,7 @@ RULES: tuple[Callable[[Cleaning], None], ...] = (
     cleaning_invoices.customers_differ,
     _currencies,
     _orphans,
+    cleaning_payments.links,
+    cleaning_payments.days,
+    cleaning_payments.settled,
 )

@@ -122,6 +122,11 @@ class History:
         return self.tables["invoices"]
 
     @property
+    def payments(self) -> pd.DataFrame:
+        """One row per payment of an invoice, where they are known one by one."""
+        return self.tables["payments"]
+
+    @property
     def quotas(self) -> pd.DataFrame:
         """One row per quota; periods as written."""
         return self.tables["quotas"]
@@ -162,9 +167,14 @@ def empty_column(kind: str, rows: int) -> pd.Series:
 
 
 def fingerprint(tables: Mapping[str, pd.DataFrame]) -> str:
-    """Return the SHA-256 of the canonical columns of all tables, whatever the order of their rows."""
+    """Return the SHA-256 of the canonical columns of all tables, whatever the order of their rows.
+
+    Tables that only refine another one count where they hold rows.
+    """
     digest = hashlib.sha256()
     for table in schema.TABLES:
+        if table in schema.REFINING and tables[table].empty:
+            continue
         frame = tables[table][list(schema.names(table))]
         plain = pd.DataFrame({c.name: _plain(frame[c.name], c.kind) for c in schema.columns(table)})
         rows = np.sort(pd.util.hash_pandas_object(plain, index=False, categorize=True).to_numpy())

@@ -128,6 +128,19 @@ _ROWS: dict[str, tuple[tuple[str, str, str, str, str, str], ...]] = {
         ("class", "text", "", "", "creation", "Class of payer or way of billing, known at issue."),
         ("paid_on", "day", "", "", "closing", "Day on which it was paid in full."),
     ),
+    "payments": (
+        ("payment_id", "id", "", "", "creation", "The payment's number."),
+        ("invoice_id", "id", "", "always", "creation", "The invoice that is paid, in full or in part."),
+        ("paid_on", "day", "", "always", "creation", "Day of the payment."),
+        (
+            "amount",
+            "money",
+            "currency",
+            "always",
+            "creation",
+            "What was paid, in the invoice's currency, and with tax if the invoice's amount is.",
+        ),
+    ),
     "quotas": (
         ("scope", "text", "", "always", "creation", "rep:<id>, team:<name> or company."),
         ("metric", "text", "", "always", "creation", "Name of the metric."),
@@ -158,6 +171,9 @@ COLUMNS: tuple[Column, ...] = tuple(
 #: Names of the canonical tables, in the order in which they are documented.
 TABLES: tuple[str, ...] = tuple(_ROWS)
 
+#: Tables that refine another one: without them nothing is missing, and data are what they were.
+REFINING = ("payments",)
+
 #: The day on which a row of a table came into being; quotas are decided beforehand and carry none.
 BORN = {
     "opportunities": "created_on",
@@ -166,6 +182,7 @@ BORN = {
     "activities": "done_on",
     "reps": "from",
     "invoices": "issued_on",
+    "payments": "paid_on",
     "rates": "valid_from",
 }
 
@@ -177,6 +194,7 @@ KEYS = {
     "activities": ("activity_id",),
     "reps": ("rep_id", "from"),
     "invoices": ("invoice_id",),
+    "payments": ("payment_id",),
     "quotas": ("scope", "metric", "period", "set"),
     "rates": ("currency", "valid_from"),
 }

@@ -99,10 +99,10 @@ def _born(frame: pd.DataFrame, table: str, cut: pd.Timestamp) -> tuple[pd.DataFr
 def trim(
     tables: Mapping[str, pd.DataFrame], cut: pd.Timestamp
 ) -> tuple[dict[str, pd.DataFrame], list[Finding]]:
-    """Cut stages, leads, activities and invoices to a day; other tables are left alone."""
+    """Cut stages, leads, activities, invoices and payments to a day; other tables are left alone."""
     out = dict(tables)
     found: list[Finding] = []
-    for table in ("stages", "leads", "activities", "invoices"):
+    for table in ("stages", "leads", "activities", "invoices", "payments"):
         out[table], late = _born(out[table], table, cut)
         found += late
     for table, closing in (("leads", "closed_on"), ("invoices", "paid_on")):

@@ -14,8 +14,9 @@ from quotacast.engine.finance.ledger import CashPaths, Ledger, cash_paths
 from quotacast.engine.finance.risk import shares
 from quotacast.models.periods import Period
 from quotacast.scenarios.drawsfile import cash_draws, check_paths, written
-from quotacast.scenarios.money.ledger import check_money, ledger_of
+from quotacast.scenarios.money.ledger import ledger_of
 from quotacast.scenarios.money.receiptsrecord import receipts_record
+from quotacast.scenarios.money.terms import check_money
 from quotacast.scenarios.run import Run
 
 #: Weeks of the short view.
@@ -82,6 +83,10 @@ def ledger_notes(run: Run, ledger: Ledger, paid: bool = True) -> tuple[str, ...]
         )
     if plan.terms is None:
         notes.append("The plan has no [terms]: deals are invoiced at close and due in 30 days.")
+    if paid and ledger.payments.parts.basis == "plan" and not run.history.payments.empty:
+        notes.append(
+            "Payments in part: terms.part_payment counts, in place of what the data's payments tell."
+        )
     if ledger.tax_on_top:
         notes.append(
             f"The data's invoices equal their deals without tax: {ledger.tax_on_top:.0%} VAT is put on top."
@@ -108,6 +113,8 @@ def _assumed(run: Run, ledger: Ledger, paid: bool) -> list[str]:
     notes = []
     if paid and ledger.costs is not None and ledger.costs.accelerator != 1.0 and not ledger.quotas:
         notes.append("No rep has a quota on bookings: the commission's accelerator never applies.")
+    if paid and ledger.costs is not None and ledger.costs.renewals > 0 and ledger.terms.renewal <= 0:
+        notes.append("costs.commission.renewals never applies: without terms.renewal no term is signed anew.")
     types = run.history.opportunities["type"]
     if ledger.terms.renewal > 0 and (types == "renewal").any():
         notes.append(

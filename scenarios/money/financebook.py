@@ -100,12 +100,20 @@ def assumptions(run: Run, paid_for: Sequence[tuple[str, float]] = ()) -> Answer:
     meaning = "Reps paid for this month, on average; it moves pay, not what they sell."
     rows += [{"key": f"heads.{month}", "value": count, "meaning": meaning} for month, count in paid_for]
     seen: set[str] = set()
+    # what is paid on renewals is in the line as well, and not times the rate
+    mixed = {"costs.commission.rate"} if _on_renewals(run) else set()
     for row in rows:
         row["name"] = _cell_name(str(row["key"]), seen)
-        row["effect"] = _effect(str(row["key"]), row["value"])
+        row["effect"] = RERUN if row["key"] in mixed else _effect(str(row["key"]), row["value"])
     frame = pd.DataFrame(rows, columns=[f.name for f in FIELDS], dtype=object)
     words = "Inputs of the plan. Receivables, payment delays and odds of winning are learned from the data."
     return Answer("assumptions", frame, FIELDS, words, {}, run.provenance())
+
+
+def _on_renewals(run: Run) -> bool:
+    """Whether commission is paid on terms that are signed anew."""
+    commission = None if run.plan.costs is None else run.plan.costs.commission
+    return commission is not None and commission.renewals > 0.0
 
 
 def _effect(key: str, value: Any) -> str:

@@ -3,80 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
 
-from quotacast.engine.finance.account import Account, Days, Out, Variable
 from quotacast.engine.finance.contracted import presumed_invoices, signed_deals
-from quotacast.engine.finance.entries import MEASURES, Wins
 from quotacast.engine.finance.ledger import Ledger, months_back
-from quotacast.engine.finance.schedule import Ints, Terms
+from quotacast.engine.finance.schedule import Ints
+from quotacast.engine.parts import Assumed
 from quotacast.engine.paths import Paths
 from quotacast.engine.payments import Payments, payments_of
 from quotacast.engine.selling import past_costs
 from quotacast.engine.steps import Steps
-from quotacast.errors import PlanError
 from quotacast.models.invoices import WRITE_OFF_DAYS, payment_data
 from quotacast.models.payers import Classes, OpenInvoices
 from quotacast.models.periods import Period
 from quotacast.models.timegrid import day_number
-from quotacast.scenarios.plan import Plan
+from quotacast.scenarios.money.terms import account_of, check_money, contracts_of, days_of, terms_of
 from quotacast.scenarios.run import Run
 
 #: Metrics whose paths the clocks read; the last only where margins are known.
 METRICS = ("bookings", "deals_won", "gross_margin")
-
-
-def check_money(plan: Plan) -> None:
-    """Refuse tables about money that do not fit together.
-
-    Raises
-    ------
-    PlanError
-    """
-    if plan.terms is not None and plan.terms.recognise == "delivery" and plan.capacity is None:
-        raise PlanError(
-            'terms.recognise: "delivery" came without a table [capacity]: give its start_lag and duration'
-        )
-
-
-def terms_of(plan: Plan) -> Terms:
-    """Terms of deals; at close, due in thirty days, where the plan states none."""
-    stated = plan.terms
-    if stated is None:
-        return Terms()
-    delivery = plan.capacity
-    return Terms(
-        stated.bill,
-        tuple((part.share, part.after_days) for part in stated.milestone),
-        stated.recognise,
-        stated.due_days,
-        stated.renewal or 0.0,
-        0 if delivery is None else delivery.start_lag,
-        0 if delivery is None else delivery.duration,
-    )
-
-
-def account_of(plan: Plan) -> Account:
-    """The plan's account."""
-    stated = plan.cash
-    payday = 25 if plan.costs is None else plan.costs.payday
-    volatility = 0.0 if plan.fx is None else plan.fx.volatility
-    if stated is None:
-        return Account(payday=payday, volatility=volatility)
-    return Account(
-        stated.opening,
-        stated.floor,
-        stated.vat,
-        stated.vat_every,
-        stated.vat_days,
-        tuple(Out(o.name, o.amount, o.on, o.every, o.until, o.kind, o.vat) for o in stated.out),
-        tuple(Variable(v.name, v.share, v.of, v.after_days, v.kind) for v in stated.variable),
-        payday,
-        volatility,
-    )
 
 
 def ledger_of(run: Run, margins: bool = True) -> Ledger:
@@ -90,29 +37,16 @@ def ledger_of(run: Run, margins: bool = True) -> Ledger:
     check_money(run.plan)
     able = [name for name in METRICS if margins or name != "gross_margin"]
     able = [name for name in able if not run.able.reason(name)]
-    first = run_first(run)
-    days = Days(run.plan.calendar, first, int(day_number(run.plan.horizon_period.last)) - first + 1)
-    paths = run.paths(_daily(run), able)
-    account, terms = account_of(run.plan), run.plan.terms
-    months = days.months(months_back(account))
+    paths = run.paths(days_of(run.plan, run.history).periods, able)
+    signed = contracts_of(run.plan, run.history, paths)
+    months = signed.days.months(months_back(signed.account))
     return Ledger(
-        history=run.history,
-        wins=Wins(
-            {name: paths.columns[name] for name in MEASURES if name in paths.columns},
-            len(paths.steps) - days.days,
-        ),
-        reps=paths.reps,
-        days=days,
-        terms=terms_of(run.plan),
-        account=account,
+        **vars(signed),
         payments=_payments(run),
         costs=run.costs,
         payroll=_payroll(run, paths, months),
         joiners=_joiners(run, paths, months),
         quotas=_rep_quotas(run),
-        term_months=None if terms is None else terms.term_months,
-        invoice_days=None if terms is None else terms.invoice_days,
-        seed=run.plan.seed,
         presumed=run.history.invoices.empty,
     )
 
@@ -122,12 +56,15 @@ def _payments(run: Run) -> Payments:
     terms, beyond = run.plan.terms, WRITE_OFF_DAYS
     if terms is not None and terms.write_off_days is not None:
         beyond = max(terms.write_off_days - terms.due_days, 1)
-    learned = run.funnel.posteriors.get("paid")
+    learned, part = run.funnel.posteriors.get("paid"), None
+    if terms is not None and terms.part_payment is not None:
+        part = Assumed(terms.part_payment.odds, terms.part_payment.share, terms.part_payment.rest_days)
     last = run.plan.horizon_period.last
     known = run.funnel.prepared.payments or payment_data(run.history, run.plan.calendar)
     if run.history.invoices.empty:
         known = replace(known, open=_presumed(run, known.classes, beyond))
-    return payments_of(known, learned, last, run.plan.seed, write_off_days=beyond)
+    seed = run.plan.seed
+    return payments_of(known, learned, last, seed, write_off_days=beyond, part_payment=part)
 
 
 def _presumed(run: Run, classes: Classes, write_off_days: int) -> OpenInvoices:
@@ -137,11 +74,6 @@ def _presumed(run: Run, classes: Classes, write_off_days: int) -> OpenInvoices:
     today = int(day_number(run.history.as_of_date))
     since = today - terms.due_days - write_off_days + 1
     return presumed_invoices(deals, terms, vat, today, since, classes)
-
-
-def _daily(run: Run) -> tuple[Period, ...]:
-    tomorrow = run.history.as_of_date + timedelta(days=1)
-    return run.plan.calendar.periods("day", tomorrow, run.plan.horizon_period.last)
 
 
 def _payroll(run: Run, paths: Paths, months: tuple[Period, ...]) -> Ints:

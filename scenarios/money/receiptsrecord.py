@@ -35,7 +35,7 @@ from quotacast.models.invoices import WRITE_OFF_DAYS
 from quotacast.models.timegrid import Ints
 from quotacast.scenarios.leaned import lean
 from quotacast.scenarios.lines import packed
-from quotacast.scenarios.money.ledger import account_of, check_money, terms_of
+from quotacast.scenarios.money.terms import account_of, check_money, terms_of
 from quotacast.scenarios.run import RECORD_DRAWS, Run
 from quotacast.scenarios.trackrecord import provenance
 

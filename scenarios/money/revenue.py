@@ -17,7 +17,8 @@ from quotacast.models.periods import Period
 from quotacast.scenarios.drawsfile import check_paths, revenue_draws, written
 from quotacast.scenarios.lines import packed
 from quotacast.scenarios.money.cash import ledger_notes
-from quotacast.scenarios.money.ledger import check_money, ledger_of
+from quotacast.scenarios.money.ledger import ledger_of
+from quotacast.scenarios.money.terms import check_money
 from quotacast.scenarios.run import Run
 
 #: Kinds of period that are told.

@@ -112,7 +112,7 @@ def _factor(case: Case) -> str:
     if goal is None or values.open is None or values.new is None:
         return ""
     aim = aim_of(case.run, COMPANY)
-    fixed = (values.done or 0.0) + values.open
+    fixed = values.certain + values.open
     factor = factor_needed(goal.target, fixed, values.new, aim)
     if not np.isfinite(factor) or factor <= 1.0:
         return ""

@@ -148,7 +148,7 @@ def _more(case: Case, goal: Quota, found: Answer) -> str:
     values, aim = case.values(case.scope, goal), aim_of(case.run, case.scope)
     if values.open is None or values.new is None:
         return ""
-    factor = factor_needed(goal.target, (values.done or 0.0) + values.open, values.new, aim)
+    factor = factor_needed(goal.target, values.certain + values.open, values.new, aim)
     made = found.rows.loc[found.rows["metric"] == "opportunities_created", "weekly"]
     if not np.isfinite(factor) or made.empty or float(made.iloc[0]) <= 0:
         return ""

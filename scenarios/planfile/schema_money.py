@@ -38,6 +38,9 @@ class CommissionTable(Table):
 
     rate: Probability = Field(description="Share of bookings paid as commission.")
     accelerator: Factor = Field(1.0, description="Factor on the rate for bookings above quota.")
+    renewals: Probability = Field(
+        0.0, description="Share of terms signed anew (terms.renewal) paid as commission; it leaves in cash."
+    )
 
 
 class CostsTable(Table):
@@ -57,6 +60,23 @@ class MilestoneTable(Table):
 
     share: Probability = Field(description="Part of the deal's amount.")
     after_days: DayCount = Field(description="Days from close to the invoice.")
+
+
+class PartPaymentTable(Table):
+    """``[terms.part_payment]``: invoices that are paid in parts, in place of what payments tell."""
+
+    odds: Probability = Field(description="Odds that an invoice's first payment is a part of it.")
+    share: Probability = Field(description="Part of the invoice that it pays.")
+    rest_days: DayCount | None = Field(
+        None, description="Days from it to the payment of the rest; without it the rest waits as invoices do."
+    )
+
+    @field_validator("share")
+    @classmethod
+    def _part(cls, share: float) -> float:
+        if not 0.0 < share < 1.0:
+            raise ValueError(f"got {share:g}, wanted a part: more than 0 and less than 1 (100%)")
+        return share
 
 
 class TermsTable(Table):
@@ -89,6 +109,10 @@ class TermsTable(Table):
     renewal: Probability | None = Field(None, description="Odds that a term is renewed.")
     write_off_days: DayCount | None = Field(
         None, description="Age at which an unpaid invoice is written off; without it, when payments cease."
+    )
+
+    part_payment: PartPaymentTable | None = Field(
+        None, description="Payment in parts; without it as payments in the data tell, else in full."
     )
 
     @field_validator("milestone")
@@ -160,7 +184,7 @@ class CashTable(Table):
 
 
 class FxTable(Table):
-    """``[fx]``: what exchange rates may do to open invoices in other currencies."""
+    """``[fx]``: what exchange rates may do to invoices in other currencies, open ones and those to come."""
 
     volatility: Volatility = Field(0.0, description="Standard deviation of the log rate in a year.")
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from quotacast.engine.actuals import actual_measures
 from quotacast.engine.assign import Seats, Split, split_by, split_evenly_in_odds
 from quotacast.engine.departures import crew
 from quotacast.engine.metrics import Metric
@@ -28,6 +27,7 @@ from quotacast.engine.steps import Steps
 from quotacast.errors import DataError, PlanError
 from quotacast.models.periods import Period
 from quotacast.models.timegrid import day_number
+from quotacast.scenarios.money.recognised import past
 from quotacast.scenarios.run import Run
 
 
@@ -100,7 +100,7 @@ def _earlier(day: date) -> date:
 
 def reached(run: Run, who: Seats, which: Metric, period: Period) -> Floats:
     """What reps reached of a metric in a past period, shape (reps,)."""
-    seats, done = actual_measures(run.history, Steps.covering([period]))
+    seats, done = past(run.plan, run.history, run.people, None, Steps.covering([period]))
     at, out = {rep: i for i, rep in enumerate(who.reps)}, np.zeros(len(who.reps))
     for sign, names in ((1.0, which.top), (-1.0, which.less)):
         for name in names:
