@@ -15,6 +15,8 @@ from quotacast.engine.reports.files import write
 from quotacast.errors import PlanError
 from quotacast.scenarios import run
 from quotacast.scenarios.deciding import levers
+from quotacast.scenarios.deciding.fewer import Fewer
+from quotacast.scenarios.deciding.game import Game, resample_weights
 from quotacast.scenarios.deciding.lever import levers_of
 from quotacast.scenarios.deciding.levers import levers_answer
 from quotacast.scenarios.deciding.leverwords import levers_text

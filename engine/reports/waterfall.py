@@ -9,7 +9,7 @@ from quotacast.engine.reports import svg
 from quotacast.engine.reports.frame import SMALL, Frame, across, column, units_of, value
 from quotacast.engine.reports.units import plain, show
 
-_EFFECT, _LOW, _HIGH = ("effect", "p50_part"), ("low", "p50_part_low"), ("high", "p50_part_high")
+_EFFECT, _LOW, _HIGH = ("effect", "p50_part"), ("low", "part_p10"), ("high", "part_p90")
 _STEP = 26.0
 
 
@@ -80,8 +80,8 @@ def draw(answer: Answer, width: float = 960) -> str | None:
     ----------
     answer : Answer
         Rows with ``lever`` and ``effect`` (its part of the way from now; the parts add up to the whole), and
-        optionally ``low, high`` (the effect's 80 % range); `levers` calls them ``p50_part``,
-        ``p50_part_low`` and ``p50_part_high``. ``summary["start"]`` (or ``p50_now``) is the middle as things
+        optionally ``low, high`` (its range in 80 % of the futures); `levers` calls them ``p50_part``,
+        ``part_p10`` and ``part_p90``. ``summary["start"]`` (or ``p50_now``) is the middle as things
         stand, ``summary["target"]`` what is to be reached.
     width : float
         Pixels; under 600 the layout is that of a phone.
@@ -99,7 +99,7 @@ def draw(answer: Answer, width: float = 960) -> str | None:
     title = "From what is likely now to the target, by lever"
     board = svg.Board(width, 0, title)
     board.text(4, 14, title, size=13, bold=True)
-    items = [(svg.SKY, "adds"), (svg.ORANGE, "takes away"), ("--" + svg.INK, "8 in 10 of its effect")]
+    items = [(svg.SKY, "adds"), (svg.ORANGE, "takes away"), ("--" + svg.INK, "its part in 8 of 10 futures")]
     top = board.legend(items, 4, 34, 11) + 6
     bottom = top + _STEP * (len(fall.steps) + 2)
     frame = Frame(_scale(fall, left, right), svg.Scale(0.0, 1.0, bottom, top))

@@ -66,7 +66,7 @@ def _telling(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _block(answer: Answer, scenario: str, rows: pd.DataFrame, width: int) -> Iterator[str]:
     facts, against = answer.provenance, answer.summary["against"]
-    head = [f"{name(scenario)} against {name(against)}", f"the same {facts.get('draws', 0):,} futures"]
+    head = [f"{name(scenario)} against {name(against)}", f"the same {answer.summary['draws']:,} futures"]
     yield from packed([*head, str(facts.get("currency") or "")], indent=0, width=width)
     inner = [f.name for f in answer.fields if f.name[0] == "p" and f.name[1:2].isdigit()]
     low, high = inner[0], inner[-1]

@@ -1,0 +1,72 @@
+"""Sections about what may be decided: levers and scenarios, each simulated beside the plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quotacast.engine.reports.page import Section
+from quotacast.scenarios.deciding.compare import compare_answer
+from quotacast.scenarios.deciding.fewer import Fewer, affordable
+from quotacast.scenarios.deciding.levers import Shortly, levers_answer
+from quotacast.scenarios.pages.case import Case
+from quotacast.scenarios.screen import COMPANY
+
+#: Deals that a section of the page of ``plan`` may simulate, and the least number of futures of a simulation.
+SHORT_DEALS, SHORT_DRAWS = 4e6, 300
+#: With more levers than this, sets of them take too many simulations for the page of ``plan``.
+SHORT_LEVERS = 4
+_GAP, _SCENARIOS = "What closes the gap", "Scenarios against the plan"
+
+
+def gap(case: Case) -> Section | None:
+    """What closes the gap, lever by lever, where the plan states levers and the odds are not withheld."""
+    return _gap(case, None) if _has_gap(case) else None
+
+
+def gap_shortly(case: Case) -> Section | None:
+    """The same on fewer futures, without last days and the cheapest set."""
+    if not _has_gap(case):
+        return None
+    levers = len(case.run.plan.levers)
+    if levers > SHORT_LEVERS:
+        said = (
+            f"The plan states {levers} levers, whose sets take {2**levers:,} simulations: `quotacast compare "
+            "--levers` splits the gap among them, and `quotacast report` draws it."
+        )
+        return Section(None, _GAP, lines=(said,))
+    return _gap(case, Shortly(case.paths, SHORT_DEALS, SHORT_DRAWS))
+
+
+def _has_gap(case: Case) -> bool:
+    return case.goal(COMPANY) is not None and not case.withheld and bool(case.run.plan.levers)
+
+
+def _gap(case: Case, shortly: Shortly | None) -> Section | None:
+    goal = case.goal(COMPANY)
+    if goal is None:
+        return None
+    found, _ = levers_answer(case.run, {"target": goal.target, "period": goal.period}, shortly)
+    return Section(found, _GAP, "waterfall", numbers="none")
+
+
+def scenarios(case: Case) -> Section | None:
+    """The plan's scenarios against the plan, on the same futures."""
+    return _scenarios(case, None) if _has_scenarios(case) else None
+
+
+def scenarios_shortly(case: Case) -> Section | None:
+    """The same on fewer futures."""
+    if not _has_scenarios(case):
+        return None
+    each = SHORT_DEALS / len(case.run.plan.scenarios)
+    return _scenarios(case, Fewer(case.run, case.paths, affordable(case.run, case.paths, each, SHORT_DRAWS)))
+
+
+def _has_scenarios(case: Case) -> bool:
+    return bool(case.run.plan.scenarios) and case.run.plan.scenario is None
+
+
+def _scenarios(case: Case, fewer: Fewer | None) -> Section:
+    asked: dict[str, Any] = {"names": (), "scope": ("company", "team"), "quantiles": (10, 50, 90)}
+    found, _ = compare_answer(case.run, asked, fewer)
+    return Section(found, _SCENARIOS, "difference")
