@@ -24,7 +24,7 @@ from quotacast.errors import PlanError
 from quotacast.models.periods import KINDS, Period
 from quotacast.scenarios.choose import check_by, select_metrics, select_quotas, select_scopes
 from quotacast.scenarios.deciding.fewer import CREATED, Fewer
-from quotacast.scenarios.deciding.net import NET, net_costs, net_metrics, net_row
+from quotacast.scenarios.deciding.net import NET, net_costs, net_metrics, net_periods, net_row
 from quotacast.scenarios.deciding.sides import Side, fitted, sides
 from quotacast.scenarios.noeffect import has_another
 from quotacast.scenarios.run import Run
@@ -163,7 +163,7 @@ def compare_answer(
     judged = [q for chosen in quotas.values() for q in chosen]
     spans = {q.period: run.plan.calendar.parse(q.period) for q in judged}
     simulated = tuple(dict.fromkeys((*names, *(q.metric for q in judged), *net_metrics(found))))
-    simulation = ((*periods, *spans.values()), simulated)
+    simulation = ((*periods, *spans.values(), *net_periods(found)), simulated)
     if fewer is not None and not _covers(fewer.whole, simulation[0]):
         fewer = None
     rows = list(_rows(found, quotas, names, periods, options, simulation, fewer))
@@ -206,7 +206,7 @@ def _rows(
         scopes = [scope for scope in chosen if scope in there]
         for period in periods:
             yield from (pair.row(scope, name, period) for name in names for scope in scopes)
-        yield net_row((side, paths), (first, base), cluster, percents)
+        yield net_row((side, paths), (first, base), cluster, percents, pair.whole)
         for quota in quotas[side.name]:
             period = first.run.plan.calendar.parse(quota.period)
             yield pair.quota_row(quota, before.get((quota.set, quota.key)), period)

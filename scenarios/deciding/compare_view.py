@@ -153,6 +153,8 @@ def _net_lines(answer: Answer, scenario: str, width: int) -> Iterator[str]:
     # with no cost at all there is nothing to take off: a net figure would pass for a gain
     costs = set(_PART_NAMES) - {answer.summary["net"]["income"]}
     said.append(net if any(parts.get(key) for key in costs) else "so there is no net figure")
+    if parts.get("commission") and "accelerator" in answer.summary["net"]["commission"]:
+        said.append(f"commission: {answer.summary['net']['commission']}")
     yield from packed(said, label="Net      ", width=width)
     if unmoved := _if_nothing(answer, scenario):
         yield from packed([unmoved], label="Doubt    ", width=width)

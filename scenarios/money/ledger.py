@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from quotacast.engine.finance.ledger import Ledger, months_back
 from quotacast.engine.finance.schedule import Ints, Terms
 from quotacast.engine.paths import Paths
 from quotacast.engine.payments import Payments, payments_of
+from quotacast.engine.quota import Quota
 from quotacast.engine.selling import past_costs
 from quotacast.engine.steps import Steps
 from quotacast.errors import PlanError
@@ -107,7 +109,7 @@ def ledger_of(run: Run, margins: bool = True) -> Ledger:
         payments=_payments(run),
         costs=run.costs,
         payroll=_payroll(run, paths, days.months(months_back(account))),
-        quotas=_rep_quotas(run),
+        quotas=rep_quotas(run),
         term_months=None if terms is None else terms.term_months,
         invoice_days=None if terms is None else terms.invoice_days,
         seed=run.plan.seed,
@@ -168,9 +170,15 @@ def _days_within(steps: Steps, low: int, high: int) -> slice:
     return slice(int(np.searchsorted(edges, low)), int(np.searchsorted(edges, high, side="right")))
 
 
-def _rep_quotas(run: Run) -> dict[tuple[str, str], float]:
-    """Quotas of reps on bookings: the first set that states one counts."""
-    chosen = (*run.plan.quotas, *run._table_quotas)
+def rep_quotas(run: Run, stated: Sequence[Quota] = ()) -> dict[tuple[str, str], float]:
+    """Quotas of reps on bookings: the first set that states one counts.
+
+    Parameters
+    ----------
+    stated : sequence of Quota, optional
+        In place of the plan's and the data's.
+    """
+    chosen = stated or (*run.plan.quotas, *run._table_quotas)
     found: dict[tuple[str, str], float] = {}
     for quota in chosen:
         if quota.metric == "bookings" and quota.scope.kind == "rep":
