@@ -87,6 +87,11 @@ class Game:
         found = self.now + change[:, 0]
         return np.array([found[P50], min(max(float(found[ODDS]), 0.0), 1.0)])
 
+    def error(self, shares: tuple[float, ...]) -> float:
+        """Standard error of the odds of `level`: that of the change, by the resamples."""
+        change = self.figures(shares)[ODDS, 1:] - self.figures((0.0,) * len(self.levers))[ODDS, 1:]
+        return float(change.std(ddof=1)) if change.size > 1 else 0.0
+
     def shares(self, inside: frozenset[int]) -> tuple[float, ...]:
         """These levers all the way, the others not at all."""
         return tuple(1.0 if i in inside else 0.0 for i in range(len(self.levers)))

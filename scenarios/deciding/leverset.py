@@ -11,8 +11,9 @@ from quotacast.engine.shapley import EXACT
 from quotacast.models.terms import Floats
 from quotacast.scenarios.deciding.game import ODDS, Game
 
-#: Simulations of the search.
-MOST = 40
+#: Simulations of the search, and standard errors by which a set must fall short on the tried futures to be
+#: passed over without simulating all.
+MOST, CLEARLY = 40, 2.0
 
 
 def cheapest_set(game: Game) -> dict[str, Any]:
@@ -24,7 +25,8 @@ def cheapest_set(game: Game) -> dict[str, Any]:
 
     def odds(point: tuple[float, ...]) -> float:
         roughly = float(game.level(point)[ODDS])
-        return roughly if roughly < game.wish.probability else game.verified(point)
+        surely_short = roughly + CLEARLY * game.error(point) < game.wish.probability
+        return roughly if surely_short else game.verified(point)
 
     found = cheapest(points, costs, _surrogate(game, points), odds, game.wish.probability, MOST)
     return {**_told(game, found), "found": found.point is not None}
