@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from quotacast.engine.answers.cheapest import Cheapest, cheapest, corner_odds, grid
+from quotacast.engine.answers.cheapest import MARGIN, Cheapest, cheapest, corner_odds, grid
 from quotacast.engine.shapley import EXACT
 from quotacast.models.terms import Floats
 from quotacast.scenarios.deciding.game import ODDS, Game
@@ -28,7 +28,8 @@ def cheapest_set(game: Game) -> dict[str, Any]:
         surely_short = roughly + CLEARLY * game.error(point) < game.wish.probability
         return roughly if surely_short else game.verified(point)
 
-    found = cheapest(points, costs, _surrogate(game, points), odds, game.wish.probability, MOST)
+    margin = max(MARGIN, CLEARLY * game.error((1.0,) * len(game.levers)))
+    found = cheapest(points, costs, _surrogate(game, points), odds, game.wish.probability, MOST, margin)
     return {**_told(game, found), "found": found.point is not None}
 
 
@@ -58,7 +59,7 @@ def _told(game: Game, found: Cheapest) -> dict[str, Any]:
         guarantee = (
             f"the cheapest of {found.points:,} combinations, if odds never fall as levers go further and the "
             f"interpolation errs by less than {found.margin:.1%}, the most in {found.simulated} simulated "
-            "ones (2% at least)"
+            "ones or twice its standard error"
         )
     if found.point is None:
         cut = "none found before the search was cut short"
