@@ -13,7 +13,8 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import spearmanr
 
-from quotacast.engine.answers.performers import RELIABLE, actual_results, performers, ranks, reliability
+from quotacast.engine.answers.performers import actual_results, performers, ranks
+from quotacast.engine.answers.performers_spread import PRACTICALLY, RELIABLE, apart, halves, reliability
 from quotacast.engine.answers.performers_summary import spread_summary
 from quotacast.engine.skills import SKILLS, arrivals, creations, fates, months_at_work, skills, some_rows
 from quotacast.engine.spread import covariance_shares, expected_results, shapley, spread_of_results
@@ -186,7 +187,7 @@ def test_reliability_of_known_effects() -> None:
     seen = rng.normal(0, t, n) + rng.normal(0, np.sqrt(v), n)
     part = t**2 / (t**2 + v)
     draws = part * seen + np.sqrt(part * v) * rng.standard_normal((200, n))
-    assert reliability(np.exp(draws)) == pytest.approx(part, abs=0.02)
+    assert reliability(draws) == pytest.approx(part, abs=0.02)
     assert reliability(np.ones((5, 1))) == 0.0
 
 
