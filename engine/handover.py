@@ -2,13 +2,13 @@
 
 A deal that is open when its segment moves goes along as a leaver's deal does
 (:mod:`quotacast.engine.departures`): what closes from the move's first day on counts for the taker, at
-``keep_odds`` of the odds of a win; what else makes its hazards and its value stays that of its first owner. So
-the deals of a giver, a taker and a day are put on a row of their own, which works like the giver, creates
+``keep_odds`` of the odds of a win; what else makes its hazards and its value stays that of its first owner.
+So the deals of a giver, a taker and a day are put on a row of their own, which works like the giver, creates
 nothing, and "leaves" on that day with the taker as only heir. Where the giver leaves before, the deals are
 among that leaver's; whoever has taken them keeps them when the move ends.
 
-Of a part of a segment the deals go whose lot, uniform by deal and the same in every future, lies in the move's
-part of (0, 1).
+Of a part of a segment the deals go whose lot, uniform by deal and the same in every future, lies in the
+move's part of (0, 1).
 """
 
 from __future__ import annotations

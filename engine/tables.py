@@ -79,9 +79,7 @@ class Tables:
         past = turnover(prepared.people, prepared.grid.first, prepared.grid.last)
         self.departures = Departures(self.crew, drivers.people, past, first, last - first + 1, seed)
         days = last - first + 1
-        self.territory = territory(
-            self.crew, drivers, book, prepared.segment.levels, first, days, seed
-        )
+        self.territory = territory(self.crew, drivers, book, prepared.segment.levels, first, days, seed)
         self.steps = steps
         self.effects = Effects(funnel, self.crew, self.grid, seed)
         self.bins = self.effects.bins(prepared.counts.bin)

@@ -4,7 +4,7 @@ Normal model of the margin (share of the amount) of past wins ::
 
     margin = level + segment + rep + residual,        rep ~ Normal(0, rep_sd)
 
-Wins count alike, whatever their amount. A rep's margin is told at the company's mix of segments, by deals won.
+Wins count alike, whatever their amount. A rep's margin is told at the company's mix of segments.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def rep_margins(
 ) -> Floats | None:
     """Posterior draws of every rep's margin at the company's mix, shape (draws, reps).
 
-    None where margins are known for too few wins, where nothing varies, or where the fit is not to be trusted.
+    None where margins are known for too few wins, nothing varies, or the fit is not to be trusted.
     """
     from quotacast.models.laplace import fit_laplace
 

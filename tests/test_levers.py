@@ -101,7 +101,7 @@ def test_as_things_stand_is_told_by_all_futures(lifted: Any) -> None:
 
 
 def test_the_range_of_outcomes_is_not_the_simulation_error(lifted: Any) -> None:
-    """A price raises every future's bookings by a fifth: its part spreads as bookings do, future by future."""
+    """A price raises every future's bookings by a fifth: its part spreads as bookings do."""
     given, found = lifted
     price = found.rows.iloc[2]
     game = _game(given)

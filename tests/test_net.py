@@ -1,9 +1,10 @@
-"""Net figures follow attainment: they agree with the expected payout, and count from where a period stands."""
+"""Net figures follow attainment: they agree with the expected payout, counted from where a period stands."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+
 import numpy as np
 import pytest
 

@@ -47,7 +47,9 @@ cost = 12_000
 """.replace("2027-Q", "2028-Q"),
     )
     drivers = plan.drivers()
-    assert drivers.moves == (Move("smb", "rep:r01", "team:north", date(2027, 2, 1), date(2027, 8, 31), 0.4, True),)
+    assert drivers.moves == (
+        Move("smb", "rep:r01", "team:north", date(2027, 2, 1), date(2027, 8, 31), 0.4, True),
+    )
     ends = (date(2027, 10, 1), date(2027, 12, 31)), (date(2027, 4, 1), date(2027, 6, 30))
     assert drivers.shifts == (Shift("team:north", 0.25, *ends),)
     assert (plan.moves[0].cost, plan.changes[0].cost, drivers.changes[0].times) == (5_000, 12_000, 0.8)
@@ -112,6 +114,8 @@ def test_what_is_handed_over_is_said(decided: Path) -> None:
     }
     notes = Run(plan.edited({"move": [move]}), force=True).notes
     said = next(note for note in notes if "open_deals" in note)
-    assert said.startswith(f"move[1].open_deals: 25% of {int(mine.sum())} open deals in {name} go from rep:r01")
+    assert said.startswith(
+        f"move[1].open_deals: 25% of {int(mine.sum())} open deals in {name} go from rep:r01"
+    )
     assert "each keeps 85% of its odds" in said
     assert not any("open_deals" in note for note in ready.notes)

@@ -1,9 +1,9 @@
 """Who sells more at equal conditions, how surely, and how much of the spread is luck.
 
 Ranks come from posterior draws of what a rep is worth (:mod:`quotacast.engine.skills`): partially pooled, at
-equal segment mix, without the luck of the years seen or to come. A metric is ranked only where the
-data tell reps apart (:mod:`quotacast.engine.answers.performers_spread`): where reps surely differ by more than
-practically nothing, and the ranking is reliable. Its reliability, over reps and posterior draws of log skill ::
+equal segment mix, without the luck of the years seen or to come. A metric is ranked only where the data tell
+reps apart (:mod:`quotacast.engine.answers.performers_spread`): where they surely differ by more than
+practically nothing, and the ranking is reliable. Its reliability, over reps and draws of log skill, is ::
 
     reliability = Var(posterior means) / mean Var(skills in a draw)
 
@@ -252,7 +252,11 @@ def _told(name: str, values: Floats | None, percents: Sequence[float]) -> list[d
     mean = ranks(values.mean(axis=0)[None, :], down=name in DOWN)[0]
     out = []
     for k in range(values.shape[1]):
-        row = {"mean": float(values[:, k].mean()), **quantiles(values[:, k], percents), "reliability": judged.reliability}
+        row = {
+            "mean": float(values[:, k].mean()),
+            **quantiles(values[:, k], percents),
+            "reliability": judged.reliability,
+        }
         if judged.told:
             outer = np.asarray([min(percents), max(percents)]) / 100
             low, high = np.quantile(place[:, k], outer, method="inverted_cdf")

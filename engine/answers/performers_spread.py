@@ -1,4 +1,4 @@
-"""Whether reps differ at all in a measure: how far, how surely, and from one half of the history to the other.
+"""Whether reps differ at all in a measure: how far, how surely, and whether it lasts.
 
 The spread of a measure is the standard deviation between reps of log skill, in each posterior draw: a draw of
 the true spread, since effects are partially pooled and luck is not part of them. Reps are told apart where ::

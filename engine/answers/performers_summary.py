@@ -72,7 +72,10 @@ def top_summary(found: Mapping[str, Floats], top: Ints, others: Ints, reps: Sequ
         Names of those in the top quarter.
     """
     differs = []
-    for name in (*(n for n in LABELS if n in found), *(n for n in found if n.startswith(("lead", "activity:")))):
+    for name in (
+        *(n for n in LABELS if n in found),
+        *(n for n in found if n.startswith(("lead", "activity:"))),
+    ):
         ratio = found[name][:, top].mean(axis=1) / found[name][:, others].mean(axis=1)
         above = float((ratio > 1).mean())
         differs.append(
@@ -134,16 +137,16 @@ def _ranked(summary: Mapping[str, Any]) -> str:
     if not none:
         return f"Reps are {told}: {_evidence(summary, kept)} {_MEANING}"
     return (
-        f"No rep effect in {_list(none, between)}: too little of it is sure, so there is no ranking. Reps are "
-        f"{told}: {_evidence(summary, kept)} {_MEANING}"
+        f"No rep effect in {_list(none, between)}: too little of it is sure, so there is no ranking. Reps "
+        f"are {told}: {_evidence(summary, kept)} {_MEANING}"
     )
 
 
 #: What the figures behind measures are, and when a measure is ranked.
 _MEANING = (
-    "In brackets: the standard deviation between reps with its 90% interval, chance and territory taken out, and "
-    "how much of the differences a ranking knows; ranked are measures in which it surely is over 5% (of the "
-    "margin 1 point) and at least half is known."
+    "In brackets: the standard deviation between reps with its 90% interval, chance and territory taken out, "
+    "and how much of the differences a ranking knows; ranked are measures in which it surely is over 5% (of "
+    "the margin 1 point) and at least half is known."
 )
 
 

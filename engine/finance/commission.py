@@ -54,9 +54,7 @@ def counted_kind(calendar: Calendar, quotas: RepQuotas) -> str:
     return next((k for k in reversed(KINDS) if k in kinds and k not in ("day", "week")), "")
 
 
-def earned(
-    booked: Floats, done: float, quota: float | None, rate: float, accelerator: float
-) -> Floats:
+def earned(booked: Floats, done: float, quota: float | None, rate: float, accelerator: float) -> Floats:
     """Commission on what is booked from now to the end of a quota's period, shape (draws,).
 
     rate x (b + (accelerator - 1) x [max(d + b - quota, 0) - max(d - quota, 0)]), with b booked and d done

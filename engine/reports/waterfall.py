@@ -104,12 +104,12 @@ def draw(answer: Answer, width: float = 960) -> str | None:
     bottom = top + _STEP * (len(fall.steps) + 2)
     frame = Frame(_scale(fall, left, right), svg.Scale(0.0, 1.0, bottom, top))
     across(board, frame, lambda m: show(m, fall.unit), 3 if small else 6, grid=True)
+    _target(board, frame, fall, top, bottom)
     _total(board, frame, fall, top, ("now (P50)", fall.start), small)
     for at, step in enumerate(fall.steps):
         _step(board, frame, fall, step, top + _STEP * (at + 1), small)
     last = top + _STEP * (len(fall.steps) + 1)
     _total(board, frame, fall, last, ("with all levers", fall.end), small)
-    _target(board, frame, fall, top, bottom)
     board.height = bottom + 40
     return board.svg()
 
@@ -134,7 +134,9 @@ def _total(
     board.text(4, y + 17, svg.fit(name, frame.x.start - 12, _size(small)), size=_size(small), bold=True)
     board.line([(x, y + 3), (x, y + 23)], svg.INK, 3)
     said = show(level, fall.unit)
-    over = x + 8 + svg.text_width(said, 12) > board.width
+    wide = svg.text_width(said, 12) + 4
+    over = x + 8 + wide > board.width
+    board.rect(x - 6 - wide if over else x + 6, y + 6, wide, 15, svg.PAPER)  # over the target's line
     board.text(x + (-8 if over else 8), y + 17, said, anchor="end" if over else "start", bold=True)
 
 

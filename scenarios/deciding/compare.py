@@ -90,9 +90,9 @@ class _Pair:
         gap = difference(value, base)
         mean, error = mean_error(gap, self.cluster)
         before, after = _mean(base), _mean(value)
-        if self.whole is not None and before is not None and after is not None:
-            every = _mean(self._all(scope, name, period))
-            before, after = every, None if every is None else every + after - before
+        every = None if self.whole is None else _mean(self._all(scope, name, period))
+        if every is not None and before is not None and after is not None:
+            before, after = every, every + (after - before)
         return {
             "scope": scope.kind,
             "scope_id": scope.id,
@@ -275,7 +275,9 @@ def _answer(
         "draws": run.plan.draws if fewer is None else fewer.draws,
         "without_effect": [] if fewer else _unmoved(found, metrics),
     }
-    return Answer("compare", table, columns, _words(table, found, fewer), summary, run.provenance(), "table"), notes
+    return Answer(
+        "compare", table, columns, _words(table, found, fewer), summary, run.provenance(), "table"
+    ), notes
 
 
 def _unmoved(found: Sequence[Side], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -300,12 +302,12 @@ def _words(table: pd.DataFrame, found: Sequence[Side], fewer: Fewer | None) -> s
     if fewer is not None and not fewer.all:
         text += (
             f" {found[0].name.capitalize()} is told by all {fewer.whole.draws:,} futures, differences by the "
-            f"same {fewer.draws:,} of them; `quotacast compare` takes all."
+            f"same {fewer.draws:,} of them; quotacast compare takes all."
         )
     if any(has_another(side.run) for side in found):
         if fewer is not None:
             return text + (
-                " What activity brings is an association: `quotacast compare` tells what is left if it "
+                " What activity brings is an association: quotacast compare tells what is left if it "
                 "causes nothing."
             )
         text += " Should activity cause no new business, summary.without_effect holds instead."

@@ -168,7 +168,9 @@ def _row(game: Game, i: int, split: Parts, each: Floats, until: bool) -> dict[st
             row |= {f"{name}_{kind}": float(found[0]), f"{name}_{kind}_low": low, f"{name}_{kind}_high": high}
     known = each[np.isfinite(each)]
     if known.size:
-        row |= dict(zip(("part_p10", "part_p50", "part_p90"), np.percentile(known, (10, 50, 90)), strict=True))
+        row |= dict(
+            zip(("part_p10", "part_p50", "part_p90"), np.percentile(known, (10, 50, 90)), strict=True)
+        )
     return row | {"last_useful_day": _last_day(game, i) if until else None}
 
 

@@ -54,7 +54,7 @@ def _closed(summary: Mapping[str, Any]) -> str:
     if not summary["met_by_levers"]:
         return f"It cannot be met with these levers: the best odds are {percent(summary['odds_best'])}."
     if not found.get("searched", True):
-        return "The cheapest set, and until when each lever works: `quotacast compare --levers`."
+        return "The cheapest set, and until when each lever works: quotacast compare --levers."
     if not found["found"]:
         return f"No cheapest set: {found['why']}."
     moves = ", ".join(f"{name} {value:g}" for name, value in found["moves"].items())
@@ -102,11 +102,11 @@ def _below(answer: Answer, width: int) -> Iterator[str]:
         for row in answer.rows.to_dict("records")
     ]
     yield from packed(days, label="Until    ", width=width)
-    said = [
+    ranges = [
         "± error: standard error of the part, from the number of futures",
         "in 8 of 10 futures: range of the part itself, with all that is uncertain about it",
     ]
-    yield from packed(said, label="Ranges   ", width=width)
+    yield from packed(ranges, label="Ranges   ", width=width)
     if summary["orders"]:
         error = money(summary["part_error"])
         said = f"parts from {summary['orders']} sampled orders, standard error up to {error}"

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import pandas as pd
+
+from quotacast.engine.answer import Answer
+from quotacast.engine.quota import Quota
 from quotacast.engine.reports.page import Section
+from quotacast.engine.reports.words import money, percent
 from quotacast.scenarios.deciding.compare import compare_answer
+from quotacast.scenarios.deciding.compare_view import has_costs, net_words, points, telling
 from quotacast.scenarios.deciding.fewer import Fewer, affordable
 from quotacast.scenarios.deciding.levers import Shortly, levers_answer
+from quotacast.scenarios.deciding.net import NET
 from quotacast.scenarios.pages.case import Case
 from quotacast.scenarios.screen import COMPANY
 
@@ -30,8 +38,8 @@ def gap_shortly(case: Case) -> Section | None:
     levers = len(case.run.plan.levers)
     if levers > SHORT_LEVERS:
         said = (
-            f"The plan states {levers} levers, whose sets take {2**levers:,} simulations: `quotacast compare "
-            "--levers` splits the gap among them, and `quotacast report` draws it."
+            f"The plan states {levers} levers, whose sets take {2**levers:,} simulations: quotacast compare "
+            "--levers splits the gap among them, and quotacast report draws it."
         )
         return Section(None, _GAP, lines=(said,))
     return _gap(case, Shortly(case.paths, SHORT_DEALS, SHORT_DRAWS))
@@ -69,4 +77,30 @@ def _has_scenarios(case: Case) -> bool:
 def _scenarios(case: Case, fewer: Fewer | None) -> Section:
     asked: dict[str, Any] = {"names": (), "scope": ("company", "team"), "quantiles": (10, 50, 90)}
     found, _ = compare_answer(case.run, asked, fewer)
-    return Section(found, _SCENARIOS, "difference")
+    goal = case.goal(COMPANY)
+    lines = [found.words]
+    for name in found.summary["scenarios"]:
+        rows = found.rows[found.rows["scenario"] == name]
+        lines += _odds(case, name, rows, goal)
+        lines += net_words(found, name)
+    return Section(replace(found, rows=_telling(found)), _SCENARIOS, "difference", lines=tuple(lines))
+
+
+def _odds(case: Case, name: str, rows: pd.DataFrame, goal: Quota | None) -> list[str]:
+    """What becomes of the odds of the company's target."""
+    if goal is None or case.withheld:
+        return []
+    mine = rows[(rows["scope"] == "company") & (rows["metric"] == goal.metric)]
+    mine = mine[(mine["set"] == goal.set) & (mine["period"] == goal.period)]
+    return [
+        f"{name}: odds of {money(row['target'])} {goal.metric} {percent(row['p_against'])}, then "
+        f"{percent(row['p_attain'])} ({points(row['p_diff'])} ± {100 * row['p_diff_se']:.1f} points, "
+        "standard error)."
+        for row in mine.to_dict("records")
+    ]
+
+
+def _telling(found: Answer) -> pd.DataFrame:
+    """Rows of the picture: of teams bookings only, and no net figure without any costs."""
+    rows = telling(found.rows[found.rows["set"] == ""])
+    return rows[(rows["metric"] != NET) | rows["scenario"].map(lambda name: has_costs(found, str(name)))]
