@@ -376,6 +376,7 @@ def test_margins_of_reps_are_pooled(unlike: Fitted, make_history: Any, spread: f
     rep = deals["rep_id"].map(people.index()).to_numpy()
     share = 0.45 + true[rep] + 0.08 * segment.codes + rng.normal(0.0, 0.12, len(deals))
     deals["margin_pct"] = np.where(deals["status"] == "won", 100 * share, np.nan)
+    deals["cost"] = np.nan  # would count before the percentage
     told = make_history({"opportunities": deals, "reps": history.reps}, history.as_of_date)
     found = performers(funnel, told, {})
     judged = found.summary["between_reps"]["margin"]

@@ -20,9 +20,11 @@ from quotacast.scenarios.pages.case import Case
 from quotacast.scenarios.screen import COMPANY
 
 #: Deals that a section of the page of ``plan`` may simulate, and the least number of futures of a simulation.
-SHORT_DEALS, SHORT_DRAWS = 4e6, 300
+SHORT_DEALS, SHORT_DRAWS = 2e6, 300
 #: With more levers than this, sets of them take too many simulations for the page of ``plan``.
 SHORT_LEVERS = 4
+#: Columns that only rows of quotas have.
+_OF_QUOTAS = ("set", "target_against", "target", "p_against", "p_attain", "p_diff", "p_diff_se")
 _GAP, _SCENARIOS = "What closes the gap", "Scenarios against the plan"
 
 
@@ -83,7 +85,9 @@ def _scenarios(case: Case, fewer: Fewer | None) -> Section:
         rows = found.rows[found.rows["scenario"] == name]
         lines += _odds(case, name, rows, goal)
         lines += net_words(found, name)
-    return Section(replace(found, rows=_telling(found)), _SCENARIOS, "difference", lines=tuple(lines))
+    kept = tuple(f for f in found.fields if f.name not in _OF_QUOTAS)
+    rows = _telling(found)[[f.name for f in kept]]
+    return Section(replace(found, rows=rows, fields=kept), _SCENARIOS, "difference", lines=tuple(lines))
 
 
 def _odds(case: Case, name: str, rows: pd.DataFrame, goal: Quota | None) -> list[str]:
