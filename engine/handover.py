@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,23 +27,31 @@ from quotacast.models.terms import Floats
 Ints = NDArray[np.int64]
 
 
-class Part(Protocol):
-    """A part of a giver's segment, see :class:`quotacast.engine.territory.Window`."""
+@dataclass(frozen=True)
+class Window:
+    """A part of a giver's segment that one taker gets (seats), or that the giver drops.
 
-    @property
-    def giver(self) -> int: ...
-    @property
-    def taker(self) -> int: ...
-    @property
-    def segment(self) -> int: ...
-    @property
-    def first(self) -> int: ...
-    @property
-    def low(self) -> float: ...
-    @property
-    def high(self) -> float: ...
-    @property
-    def open_deals(self) -> bool: ...
+    Attributes
+    ----------
+    giver, taker : int
+        Seats.
+    segment : int
+    first, last : int
+        Days, counted from the first simulated day, inclusive.
+    low, high : float
+        Lots of creations, and of open deals, that it covers.
+    open_deals : bool
+        Whether open deals go along.
+    """
+
+    giver: int
+    taker: int
+    segment: int
+    first: int
+    last: int
+    low: float
+    high: float
+    open_deals: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ class Hands:
 _NEVER = 2**30
 
 
-def handed(windows: Sequence[Part], book: Book, first_row: int, days: int, seed: int) -> Hands:
+def handed(windows: Sequence[Window], book: Book, first_row: int, days: int, seed: int) -> Hands:
     """Which deals change hands, when, and to whom: by the first move that covers the deal's lot.
 
     Parameters

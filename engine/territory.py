@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from quotacast.engine.book import Book
 from quotacast.engine.departures import Crew
 from quotacast.engine.drivers import Drivers, Move
-from quotacast.engine.handover import Hands, handed
+from quotacast.engine.handover import Hands, Window, handed
 from quotacast.engine.quota import Scope
 from quotacast.errors import PlanError
 from quotacast.models.history.schema import NONE
@@ -88,20 +88,6 @@ class Territory:
                 share[cell, max(self.first[w], 0) : self.last[w] + 1] += self.high[w] - self.low[w]
         cells = share.reshape(self.rows, segments, days)
         return np.asarray(np.where(self.given[:, None, None], cells, 1.0 - cells))
-
-
-@dataclass(frozen=True)
-class Window:
-    """A part of a giver's segment that one taker gets (seats), or that the giver drops."""
-
-    giver: int
-    taker: int
-    segment: int
-    first: int
-    last: int
-    low: float
-    high: float
-    open_deals: bool = False
 
 
 def check_moves(moves: Sequence[Move], segments: Sequence[str]) -> None:
