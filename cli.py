@@ -365,13 +365,13 @@ def report(source: Path | None, audience: str | None, **options: Any) -> None:
     """
     from quotacast.engine.reports.files import save
     from quotacast.scenarios.overview import overview
-    from quotacast.scenarios.pages.audiences import DECIDING, MORE, asked, audience_page, file_name
+    from quotacast.scenarios.pages.audiences import WHOLE, asked, audience_page, file_name
 
     if audience is not None:
         asked(audience)  # a typing error is told before anything is read
     options["out"] = options["out"] or Path(file_name(audience))
     with _run(source, options, (".html",)) as run:
-        made = audience_page(run, audience) if audience else overview(run, (*MORE, *DECIDING)).page
+        made = audience_page(run, audience) if audience else overview(run, WHOLE).page
     save(made, options["out"])
     click.echo(f"Page     {options['out']}")
 

@@ -102,7 +102,8 @@ class Move:
     """New business of a segment that goes from a rep or team to another.
 
     See :mod:`quotacast.engine.territory`. ``first`` and ``last`` are inclusive; ``None`` means without bound.
-    ``share`` is the part of the segment.
+    ``share`` is the part of the segment. With ``open_deals`` the same part of what is open goes along on the
+    first day, see :mod:`quotacast.engine.handover`.
     """
 
     segment: str
@@ -111,6 +112,7 @@ class Move:
     first: date
     last: date | None = None
     share: float = 1.0
+    open_deals: bool = False
 
 
 @dataclass(frozen=True)

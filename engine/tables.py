@@ -80,7 +80,7 @@ class Tables:
         past = turnover(prepared.people, prepared.grid.first, prepared.grid.last)
         self.departures = Departures(self.crew, drivers.people, past, first, last - first + 1, seed)
         days = last - first + 1
-        self.territory = territory(self.crew, drivers, prepared.segment.levels, first, days)
+        self.territory = territory(self.crew, drivers, book, prepared.segment.levels, first, days, seed)
         self.steps = steps
         self.effects = Effects(funnel, self.crew, self.grid, seed)
         self.bins = self.effects.bins(prepared.counts.bin)
@@ -183,7 +183,7 @@ class Tables:
             quote = np.where(book.amount > 0, np.log(book.amount), np.nan)
         return {
             "deal_key": keys(self.seed, "deal", book.ids),
-            "deal_rep": book.rep.astype(np.int64),
+            "deal_rep": self.territory.hands.deal_row,
             "deal_start": book.start - self.grid.first,
             "deal_segment": book.segment.astype(np.int64),
             "deal_band": book.band.astype(np.int64),
@@ -244,7 +244,8 @@ class Tables:
         rows = dict.fromkeys(_CREATING, ground.creates) | dict.fromkeys(_WORKING, ground.works)
         if not by_person["driven"]:
             del rows["created_drive"]
-        return {name: x[:, rows[name]] if name in rows else x for name, x in by_person.items()}
+        by_row = {name: x[:, rows[name]] if name in rows else x for name, x in by_person.items()}
+        return ground.hands.leaving(by_row)
 
     def count_activities(self, first: int, draws: int, counted: Counted) -> None:
         """Add up the activities of some draws alone, whatever they drive; see :meth:`block`."""

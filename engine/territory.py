@@ -6,7 +6,8 @@ quarters, segments and random numbers) and whose work is b's (days at work, ramp
 values, seat). It keeps exactly those creations that a's own row drops: those of the segment, within the
 move's days, whose lot u, uniform by creation, lies in the move's part of (0, 1). So in every draw the same
 business comes in, only for somebody else: as much of it as the takers are at work. What was created before
-stays with its owner; of several takers each gets an equal part.
+stays with its owner, unless the move hands it over too (:mod:`quotacast.engine.handover`); of several takers
+each gets an equal part.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from difflib import get_close_matches
 import numpy as np
 from numpy.typing import NDArray
 
+from quotacast.engine.book import Book
 from quotacast.engine.departures import Crew
 from quotacast.engine.drivers import Drivers, Move
+from quotacast.engine.handover import Hands, Window, handed
 from quotacast.engine.quota import Scope
 from quotacast.errors import PlanError
 from quotacast.models.history.schema import NONE
@@ -46,6 +49,8 @@ class Territory:
         Days, counted from the first simulated day, inclusive.
     low, high : ndarray, shape (windows,)
         Lots that the window covers.
+    hands : Hands
+        Open deals that change hands; their rows come last and create nothing.
     """
 
     creates: Ints
@@ -56,6 +61,7 @@ class Territory:
     last: Ints
     low: Floats
     high: Floats
+    hands: Hands
 
     @property
     def rows(self) -> int:
@@ -84,19 +90,6 @@ class Territory:
         return np.asarray(np.where(self.given[:, None, None], cells, 1.0 - cells))
 
 
-@dataclass(frozen=True)
-class _Window:
-    """A part of a giver's segment that one taker gets (seats), or that the giver drops."""
-
-    giver: int
-    taker: int
-    segment: int
-    first: int
-    last: int
-    low: float
-    high: float
-
-
 def check_moves(moves: Sequence[Move], segments: Sequence[str]) -> None:
     """Refuse moves of segments that the data do not know.
 
@@ -116,13 +109,19 @@ def check_moves(moves: Sequence[Move], segments: Sequence[str]) -> None:
         raise PlanError(problems)
 
 
-def territory(crew: Crew, drivers: Drivers, segments: Sequence[str], first: int, days: int) -> Territory:
+def territory(
+    crew: Crew, drivers: Drivers, book: Book, segments: Sequence[str], first: int, days: int, seed: int
+) -> Territory:
     """Rows of the simulation under the plan's moves.
 
     Parameters
     ----------
+    book : Book
+        What is open, and may change hands.
     first, days : int
         First simulated day (day number) and number of days.
+    seed : int
+        Of the lots of open deals.
 
     Raises
     ------
@@ -135,17 +134,18 @@ def territory(crew: Crew, drivers: Drivers, segments: Sequence[str], first: int,
     flows = dict.fromkeys(
         (w.giver, int(b)) for w in windows for b in people[crew.seat == w.taker] if w.taker != w.giver
     )
-    creates = np.concatenate([people, np.array([a for a, _ in flows], dtype=np.int64)])
-    works = np.concatenate([people, np.array([b for _, b in flows], dtype=np.int64)])
+    hands = handed(windows, book, people.size + len(flows), days, seed)
+    creates = np.concatenate([people, np.array([a for a, _ in flows], dtype=np.int64), hands.giver])
+    works = np.concatenate([people, np.array([b for _, b in flows], dtype=np.int64), hands.giver])
     given = np.arange(creates.size) >= people.size
-    cells: list[list[_Window]] = []
+    cells: list[list[Window]] = []
     for row in range(creates.size):
         giver, taker = crew.seat[creates[row]], crew.seat[works[row]]
         mine = [
             w
             for w in windows
             if w.giver == giver and w.taker != giver and (not given[row] or w.taker == taker)
-        ]
+        ]  # none where an open deal changes hands: giver and taker are the same there
         cells += [[w for w in mine if w.segment == s] for s in range(len(segments))]
     flat = [w for cell in cells for w in cell]
     return Territory(
@@ -157,13 +157,14 @@ def territory(crew: Crew, drivers: Drivers, segments: Sequence[str], first: int,
         np.array([w.last for w in flat], dtype=np.int64),
         np.array([w.low for w in flat], dtype=float),
         np.array([w.high for w in flat], dtype=float),
+        hands,
     )
 
 
 def _windows(
     crew: Crew, moves: Sequence[Move], segments: Sequence[str], first: int, days: int
-) -> list[_Window]:
-    found: list[_Window] = []
+) -> list[Window]:
+    found: list[Window] = []
     for k, move in enumerate(moves, 1):
         begin = int(day_number(move.first)) - first
         end = days - 1 if move.last is None else int(day_number(move.last)) - first
@@ -179,13 +180,13 @@ def _windows(
 
 
 def _shares(
-    before: Iterable[_Window],
+    before: Iterable[Window],
     who: tuple[int, list[int]],
     segment: int,
     days: tuple[int, int],
     move: Move,
     number: int,
-) -> list[_Window]:
+) -> list[Window]:
     """Windows of one giver: equal parts of what is left of the lots of the segment in these days."""
     giver, takers = who
     (begin, end), part = days, move.share / len(takers)
@@ -200,7 +201,7 @@ def _shares(
     edges = low + part * np.arange(len(takers) + 1)
     edges[edges > 1.0 - 1e-9] = 1.0
     return [
-        _Window(giver, taker, segment, begin, end, float(edges[j]), float(edges[j + 1]))
+        Window(giver, taker, segment, begin, end, float(edges[j]), float(edges[j + 1]), move.open_deals)
         for j, taker in enumerate(takers)
     ]
 

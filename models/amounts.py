@@ -209,7 +209,7 @@ def value_data(
     largest = np.nanmax(np.where(won | eligible, np.fmax(final, amount), np.nan))
     return ValueData(
         value_declaration(sizes | {"quarter": quarters.size}),
-        _normal_cells(log_amount, row_codes),
+        normal_cells(log_amount, row_codes),
         log_amount,
         row_codes,
         quarters,
@@ -230,7 +230,8 @@ def value_declaration(sizes: dict[str, int]) -> Declaration:
     return Declaration("value", "normal", tuple(t for t in terms if t.size > 1 or t.kind == "level"))
 
 
-def _normal_cells(values: Floats, codes: dict[str, Codes]) -> Cells:
+def normal_cells(values: Floats, codes: dict[str, Codes]) -> Cells:
+    """Sufficient statistics of a Normal model by the axes of ``codes``."""
     names = list(codes)
     sizes = [int(codes[name].max(initial=0)) + 1 for name in names]
     key = np.ravel_multi_index([codes[name] for name in names], sizes)

@@ -12,7 +12,6 @@ import pandas as pd
 from quotacast.engine.answer import Answer, Field
 from quotacast.engine.reports.table import as_table
 from quotacast.engine.reports.units import show
-from quotacast.engine.skills import SKILLS
 from quotacast.scenarios.lines import WIDTH, name, packed
 
 #: Headings of the comparison, by metric.
@@ -22,6 +21,7 @@ _HEADS: Mapping[str, str] = {
     "close_rate": "close_rate",
     "cycle_days": "days_to win",
     "deal_value": "deal_value",
+    "margin": "margin",
 }
 #: So many quarters fit beside each other.
 _QUARTERS = 6
@@ -93,7 +93,7 @@ def _ranked_first(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _compared(answer: Answer) -> Answer:
-    rows = answer.rows[answer.rows["metric"].isin(SKILLS)]
+    rows = answer.rows[answer.rows["metric"].isin(_HEADS)]
     wide = rows.pivot(index="scope_id", columns="metric", values="mean")
     first = rows[rows["metric"] == "bookings"].set_index("scope_id")
     table = pd.DataFrame({"rep": first.index, "rank": first["rank"].to_numpy()})

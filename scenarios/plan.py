@@ -121,7 +121,9 @@ class Plan:
                 Change(c.what, c.scope, c.times, c.to, c.first, c.last, c.causal) for c in self.changes
             ),
             absences=tuple(Absence(a.rep, a.first, a.last, a.share) for a in self.absences),
-            moves=tuple(Move(m.segment, m.giver, m.taker, m.first, m.last, m.share) for m in self.moves),
+            moves=tuple(
+                Move(m.segment, m.giver, m.taker, m.first, m.last, m.share, m.open_deals) for m in self.moves
+            ),
             shifts=tuple(self._shift(one) for one in self.shifts),
             people=People(self.people.leavers, self.people.backfill_days, self.people.keep_odds),
         )

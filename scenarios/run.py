@@ -43,6 +43,7 @@ from quotacast.models.timegrid import day_number
 from quotacast.models.turnover import turnover
 from quotacast.scenarios.against import leaving_note
 from quotacast.scenarios.choose import check_quota_scopes
+from quotacast.scenarios.handed import open_deal_notes
 from quotacast.scenarios.leaned import Lean, lean
 from quotacast.scenarios.money import recognised
 from quotacast.scenarios.plan import Plan
@@ -117,8 +118,9 @@ class Run:
         )
         grid = self._prepared.grid
         leaving = leaving_note(self.plan.people, turnover(self._people, grid.first, grid.last))
+        handed = open_deal_notes(self.plan, self.history, known, self._prepared.segment)
         associations = association_notes(self.drivers, self._prepared.chain, self._people)
-        return (*self.plan.notes, *said, *leaving, *associations, *self._prepared.notes)
+        return (*self.plan.notes, *said, *leaving, *handed, *associations, *self._prepared.notes)
 
     @property
     def plan_notes(self) -> tuple[str, ...]:

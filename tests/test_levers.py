@@ -11,10 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from quotacast.engine.metrics import metric, series
+from quotacast.engine.quota import Scope
 from quotacast.engine.reports.files import write
 from quotacast.errors import PlanError
 from quotacast.scenarios import run
 from quotacast.scenarios.deciding import levers
+from quotacast.scenarios.deciding.fewer import Fewer
+from quotacast.scenarios.deciding.game import Game, resample_weights
 from quotacast.scenarios.deciding.lever import levers_of
 from quotacast.scenarios.deciding.levers import levers_answer
 from quotacast.scenarios.deciding.leverwords import levers_text
@@ -27,6 +31,7 @@ def small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "FIT_DRAWS", 200)
         patch.setattr(levers, "LEVER_DRAWS", 200)
+        patch.setattr(levers, "LEVER_DEALS", 1.0)
         patch.setattr(levers, "RESAMPLES", 50)
         patch.setattr(levers, "STARTS", 3)
         yield
@@ -43,16 +48,21 @@ def lifted(decided: Path) -> Any:
     return given, levers_answer(given, {"probability": 0.6})[0]
 
 
+def _game(given: Run, draws: int = 200, resamples: int = 1) -> Game:
+    wish = levers._wish(given, {"probability": 0.6})
+    whole = given.paths([given.plan.horizon_period], ("bookings", "opportunities_created"))
+    fewer = Fewer(given, whole, draws)
+    weights = resample_weights(fewer.cluster, resamples, 1)
+    return Game(given, wish, levers_of(given)[0], fewer, weights)
+
+
 def test_parts_sum_to_the_whole_and_are_those_of_all_orders(lifted: Any) -> None:
     given, found = lifted
     table, summary = found.rows, found.summary
     assert table["p50_part"].sum() == pytest.approx(summary["levers"], rel=1e-12)
     assert table["odds_part"].sum() == pytest.approx(summary["odds_all"] - summary["odds_now"], rel=1e-9)
     assert summary["gap"] == pytest.approx(summary["levers"] + summary["rest"], rel=1e-12)
-    every, _ = levers_of(given)
-    wish = levers._wish(given, {"probability": 0.6})
-    weights = levers.resample_weights(None, 200, 1, 1)
-    game = levers.Game(given, wish, every, 200, weights)
+    game = _game(given)
     total = np.zeros(3)
     for order in permutations(range(3)):
         for k, i in enumerate(order):
@@ -65,20 +75,70 @@ def test_parts_sum_to_the_whole_and_are_those_of_all_orders(lifted: Any) -> None
             low, high = (table[f"{name}_{kind}_{end}"] for end in ("low", "high"))
             assert (low <= high).all()
     price = table.iloc[2]
-    assert price["p50_alone"] == pytest.approx(0.2 * summary["p50_now"], rel=5e-3)
-    assert summary["p50_now"] == np.quantile(game.draws_of((0.0, 0.0, 0.0)), 0.5, method="inverted_cdf")
+    tried = np.quantile(game.draws_of((0.0, 0.0, 0.0)), 0.5, method="inverted_cdf")
+    assert price["p50_alone"] == pytest.approx(0.2 * tried, rel=5e-3)
+
+
+def test_as_things_stand_is_told_by_all_futures(lifted: Any) -> None:
+    """Odds and median are those of every other answer; all together is that plus the paired change."""
+    given, found = lifted
+    whole, summary = given.plan.horizon_period, found.summary
+    paths = given.paths([whole], ("bookings",))
+    values = series(paths, metric("bookings"), Scope("company"), whole).total
+    assert (summary["draws"], summary["of_draws"]) == (200, 400)
+    assert summary["p50_now"] == np.quantile(values, 0.5)
+    assert summary["odds_now"] == (values >= summary["target"]).mean()
+    game = _game(given)
+    first = game.draws_of((0.0, 0.0, 0.0))
+    np.testing.assert_array_equal(first, values[:200])
+    change = (game.draws_of((1.0,) * 3) >= summary["target"]).mean() - (first >= summary["target"]).mean()
+    assert summary["odds_all"] == pytest.approx(min(summary["odds_now"] + change, 1.0))
+    exact = game.verified((0.0, 1.0, 0.0))
+    assert abs(game.level((0.0, 1.0, 0.0))[1] - exact) < 4 * np.sqrt(0.25 / 200)
+    everything = _game(given, draws=400)
+    assert everything.verified((0.0, 1.0, 0.0)) == pytest.approx(exact)
+    assert "by the same 200 of them" in found.words
+
+
+def test_the_range_of_outcomes_is_not_the_simulation_error(lifted: Any) -> None:
+    """A price raises every future's bookings by a fifth: its part spreads as bookings do."""
+    given, found = lifted
+    price = found.rows.iloc[2]
+    game = _game(given)
+    parts = {i: np.zeros(200) for i in range(3)}
+    for order in permutations(range(3)):
+        for k, i in enumerate(order):
+            after, before = (game.draws_of(game.shares(frozenset(order[: k + n]))) for n in (1, 0))
+            parts[i] += (after - before) / 6
+    for i in range(3):
+        row = found.rows.iloc[i]
+        wanted = np.percentile(parts[i], (10, 50, 90))
+        np.testing.assert_allclose(row[["part_p10", "part_p50", "part_p90"]].astype(float), wanted)
+    spread = price["part_p90"] - price["part_p10"]
+    assert spread > 3 * (price["p50_part_high"] - price["p50_part_low"])
+    np.testing.assert_allclose(sum(parts.values()), game.draws_of((1.0,) * 3) - game.draws_of((0.0,) * 3))
+
+
+def test_futures_of_one_posterior_row_are_resampled_together() -> None:
+    cluster = np.array([4, 7, 4, 9, 7, 4])
+    weights = resample_weights(cluster, 50, 3)
+    assert (weights[0] == 1).all()
+    for group in (4, 7, 9):
+        own = weights[:, cluster == group]
+        assert (own == own[:, :1]).all()
+    assert len({tuple(row) for row in weights}) > 5
+    np.testing.assert_array_equal(weights[1:][:, [0, 1, 3]].sum(axis=1), 3)
 
 
 def test_the_cheapest_set_is_that_of_an_exhaustive_search(lifted: Any) -> None:
     """All combinations, simulated with all of the plan's futures."""
     given, found = lifted
     every, _ = levers_of(given)
-    wish = levers._wish(given, {"probability": 0.6})
-    game = levers.Game(given, wish, every, 200, levers.resample_weights(None, 200, 0, 1))
+    game = _game(given)
     feasible = {}
     for point in product(*(lever.levels() for lever in every)):
         cost = sum(share * lever.cost for share, lever in zip(point, every, strict=True))
-        if cost <= found.summary["cheapest"]["cost"] and levers._verified(game, point) >= 0.6:
+        if cost <= found.summary["cheapest"]["cost"] and game.verified(point) >= 0.6:
             feasible[point] = cost
     best = min(feasible, key=lambda point: feasible[point])
     assert found.summary["cheapest"]["cost"] == pytest.approx(feasible[best])

@@ -22,10 +22,15 @@ from quotacast.engine.book import Book
 from quotacast.engine.metrics import metric, series
 from quotacast.engine.openbook import Fading
 from quotacast.engine.quota import Quota, Scope
+from quotacast.engine.reports.words import money, percent
 from quotacast.engine.worlds import WorldSpec, draw_truth, make_world, write_world
 from quotacast.errors import PlanError
 from quotacast.scenarios import run
+from quotacast.scenarios.deciding.compare import compare_answer
+from quotacast.scenarios.deciding.fewer import Fewer
+from quotacast.scenarios.overview import overview
 from quotacast.scenarios.pages import audiences as pages
+from quotacast.scenarios.pages import sections_deciding
 from quotacast.scenarios.pages.case import Case
 from quotacast.scenarios.plan import load_plan
 
@@ -252,3 +257,72 @@ def test_the_whole_page_holds_levers_and_scenarios(plan: Path, tmp_path: Path) -
         part = text[text.index(heading) :].partition("</section>")[0]
         assert "<svg" in part
     assert "hire_four" in text
+
+
+# -- what is decided on, on the page of `plan` -------------------------------------------------------------
+
+
+def short(case: Case, patch: pytest.MonkeyPatch, draws: int) -> Case:
+    patch.setattr(sections_deciding, "SHORT_DEALS", 1.0)
+    patch.setattr(sections_deciding, "SHORT_DRAWS", draws)
+    return Case(case.run)
+
+
+def test_the_page_of_plan_agrees_with_compare(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As things stand exactly, differences within their Monte Carlo error; and it says how many futures."""
+    made = short(case, monkeypatch, 700)
+    page = overview(case.run).page
+    for heading in ("What closes the gap", "Scenarios against the plan"):
+        assert "<svg" in page[page.index(heading) :].partition("</section>")[0]
+    seen = sections_deciding.scenarios_shortly(made)
+    assert seen is not None
+    whole, _ = compare_answer(case.run, {"names": (), "scope": ("company", "team")})
+    keys = ["scope", "scope_id", "scenario", "metric", "period", "set"]
+    fewer = Fewer(case.run, made.paths, 700)
+    part, _ = compare_answer(case.run, {"names": (), "scope": ("company", "team")}, fewer)
+    both = part.rows.merge(whole.rows, on=keys, suffixes=("", "_all"))
+    assert len(both) == len(whole.rows) == len(part.rows)
+    np.testing.assert_allclose(both["mean_against"], both["mean_against_all"], rtol=1e-9)
+    np.testing.assert_allclose(
+        both["p_against"].astype(float), both["p_against_all"].astype(float), rtol=1e-12
+    )
+    gap = (both["diff"] - both["diff_all"]).to_numpy()
+    assert (np.abs(gap) <= 4 * both["diff_se"].to_numpy() + 1e-9).all()
+    np.testing.assert_allclose(both["mean"] - both["mean_against"], both["diff"], atol=1e-6)
+    assert part.summary["draws"] == 700
+    assert "differences by the same 700 of them" in " ".join(seen.lines or ())
+    goal = made.goal(Scope("company"))
+    assert goal is not None
+    assert f"odds of {money(goal.target)} bookings {percent(made.chance(goal) or 0)}, then" in " ".join(
+        seen.lines or ()
+    )
+
+
+def test_levers_on_the_page_of_plan_start_from_its_odds(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = short(case, monkeypatch, 500)
+    seen = sections_deciding.gap_shortly(made)
+    assert seen is not None
+    assert seen.answer is not None
+    goal = made.goal(Scope("company"))
+    assert goal is not None
+    summary = seen.answer.summary
+    assert summary["odds_now"] == pytest.approx(made.chance(goal))
+    assert summary["draws"] == 500
+    assert "by the same 500 of them" in seen.answer.words
+    whole = sections_deciding.gap(made)
+    assert whole is not None
+    assert whole.answer is not None
+    error = np.hypot(summary["odds_change_se"], whole.answer.summary["odds_change_se"])
+    assert abs(summary["odds_all"] - whole.answer.summary["odds_all"]) < 4 * error
+    assert whole.answer.summary["odds_now"] == pytest.approx(summary["odds_now"])
+
+
+def test_many_levers_are_named_and_not_simulated(case: Case) -> None:
+    rows = [{"what": "deal_value", "from": 1.0, "to": 1.0 + k / 50, "cost": 10.0 * k} for k in range(1, 6)]
+    other = dataclasses.replace(case.run, plan=case.run.plan.edited({"lever": rows}))
+    kept = ("history", "_prepared", "funnel", "able", "fit_key", "record", "leaning")
+    vars(other).update({key: vars(case.run)[key] for key in kept if key in vars(case.run)})
+    seen = sections_deciding.gap_shortly(Case(other))
+    assert seen is not None
+    assert seen.answer is None
+    assert f"The plan states {len(other.plan.levers)} levers" in " ".join(seen.lines or ())

@@ -13,7 +13,8 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import spearmanr
 
-from quotacast.engine.answers.performers import RELIABLE, actual_results, performers, ranks, reliability
+from quotacast.engine.answers.performers import actual_results, performers, ranks
+from quotacast.engine.answers.performers_spread import PRACTICALLY, RELIABLE, apart, halves, reliability
 from quotacast.engine.answers.performers_summary import spread_summary
 from quotacast.engine.skills import SKILLS, arrivals, creations, fates, months_at_work, skills, some_rows
 from quotacast.engine.spread import covariance_shares, expected_results, shapley, spread_of_results
@@ -186,7 +187,7 @@ def test_reliability_of_known_effects() -> None:
     seen = rng.normal(0, t, n) + rng.normal(0, np.sqrt(v), n)
     part = t**2 / (t**2 + v)
     draws = part * seen + np.sqrt(part * v) * rng.standard_normal((200, n))
-    assert reliability(np.exp(draws)) == pytest.approx(part, abs=0.02)
+    assert reliability(draws) == pytest.approx(part, abs=0.02)
     assert reliability(np.ones((5, 1))) == 0.0
 
 
@@ -310,6 +311,90 @@ def test_luck_of_a_shorter_window() -> None:
     assert found["luck_in_a_quarter"] == pytest.approx(16 / 22)
 
 
+# -- whether reps differ at all -----------------------------------------------------------------------------
+
+
+def test_a_spread_of_nothing_is_not_ranked_however_well_it_is_known() -> None:
+    rng = np.random.default_rng(3)
+    order = np.linspace(-1.0, 1.0, 9)
+
+    def drawn(spread: float, noise: float) -> np.ndarray:
+        log = spread * order / order.std() + rng.normal(0.0, noise, (4000, 9))
+        return np.asarray(np.exp(8.0 + log))
+
+    sure, tiny, vague = (
+        apart("deal_value", drawn(*case)) for case in ((0.2, 0.05), (0.02, 0.004), (0.07, 0.2))
+    )
+    assert (sure.told, tiny.told, vague.told) == (True, False, False)
+    assert tiny.reliability > 0.9
+    assert tiny.p95 < PRACTICALLY
+    assert vague.reliability < RELIABLE
+    assert sure.p50 == pytest.approx(np.hypot(0.2, 0.05 * np.sqrt(8 / 9)), rel=0.03)
+    assert sure.p5 < sure.p50 < sure.p95
+    points = 0.4 + 0.03 * order / order.std() + rng.normal(0.0, 0.005, (4000, 9))
+    assert apart("margin", points).told
+    assert apart("margin", points).p50 == pytest.approx(0.03, rel=0.05)
+
+
+def test_both_cases_are_told_with_their_evidence(unlike: Fitted, alike: Fitted) -> None:
+    """Where volumes differ it is said how far, and that it lasts; where they do not, nothing is ranked."""
+    differ, same = (performers(funnel, history, {}) for _, history, funnel in (unlike, alike))
+    made = differ.summary["between_reps"]["opportunities_created"]
+    true = np.std(CREATED)
+    assert made["told"]
+    assert made["p5"] < true < made["p95"]
+    assert made["p5"] > PRACTICALLY
+    assert differ.summary["halves"]["opportunities_created"] > 0.8
+    assert "Reps are told apart by" in differ.words or "Reps are told apart" in differ.words
+    assert "correlate (" in differ.words
+    assert not any(one["told"] for one in same.summary["between_reps"].values())
+    assert set(same.summary["no_rep_effect"]) == set(same.summary["between_reps"])
+    assert same.summary["halves"]["opportunities_created"] < differ.summary["halves"]["opportunities_created"]
+    assert "would rank noise (bookings (" in same.words
+
+
+def test_halves_tell_what_lasts() -> None:
+    rng = np.random.default_rng(1)
+    rep, quarters = rng.normal(0.0, 1.0, 60), rng.normal(0.0, 1.0, (4, 60))
+    lasting = [{"a": 5 + rep + q, "b": 5 + q} for q in quarters]
+    lasting[1]["a"][7] = np.nan
+    found = halves(lasting, ("a", "b", "absent"))
+    # a half has noise of variance 1/2 beside the rep's 1: correlation 1 / 1.5
+    assert found["a"] == pytest.approx(2 / 3, abs=0.15)
+    assert abs(found["b"]) < 0.35
+    assert "absent" not in found
+    assert halves(lasting[:2], ("a",)) == {}
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+def test_margins_of_reps_are_pooled(unlike: Fitted, make_history: Any, spread: float) -> None:
+    """Known effects on margins by rep and segment: recovered where there are any, else not ranked."""
+    _, history, funnel = unlike
+    rng, deals = np.random.default_rng(4), history.opportunities.copy()
+    people, segment = funnel.prepared.people, funnel.prepared.segment
+    true = spread * np.array([0.06, -0.05, 0.02, -0.01, 0.03, -0.04, 0.0, -0.02])
+    rep = deals["rep_id"].map(people.index()).to_numpy()
+    share = 0.45 + true[rep] + 0.08 * segment.codes + rng.normal(0.0, 0.12, len(deals))
+    deals["margin_pct"] = np.where(deals["status"] == "won", 100 * share, np.nan)
+    deals["cost"] = np.nan  # would count before the percentage
+    told = make_history({"opportunities": deals, "reps": history.reps}, history.as_of_date)
+    found = performers(funnel, told, {})
+    judged = found.summary["between_reps"]["margin"]
+    rows = found.rows[found.rows["metric"] == "margin"].set_index("scope_id").loc[list(people.reps)]
+    assert found.summary["margin"]
+    assert ("margin" in found.summary["no_rep_effect"]) == (spread == 0)
+    if spread == 0:
+        assert rows["rank"].isna().all()
+        assert judged["p50"] < 0.02
+        return
+    won = (deals["status"] == "won").to_numpy()
+    mix = np.bincount(segment.codes[won]) / won.sum()
+    wanted = 0.45 + true + 0.08 * (mix @ np.arange(mix.size))
+    assert ((rows["p10"] <= wanted + 0.01) & (wanted - 0.01 <= rows["p90"])).sum() >= 6
+    assert spearmanr(rows["mean"], true).statistic > 0.85
+    assert judged["p5"] < true.std() < judged["p95"]
+
+
 # -- real shapes --------------------------------------------------------------------------------------------
 
 
@@ -324,3 +409,8 @@ def test_the_maven_reps_are_not_ranked_by_what_is_noise_there(tmp_path: Path) ->
     assert len(noise) > 50
     assert noise[["rank", "rank_low", "rank_high", "p_top"]].isna().all(axis=None)
     assert found.words.startswith("No rep effect in close rate")
+    # volumes do differ, far beyond chance, and last from one half of the history to the other
+    made = found.summary["between_reps"]["opportunities_created"]
+    assert made["told"]
+    assert made["p5"] > 0.25
+    assert found.summary["halves"]["opportunities_created"] > 0.7

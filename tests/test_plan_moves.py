@@ -10,6 +10,7 @@ import pytest
 from quotacast.engine.drivers import Move, Shift
 from quotacast.errors import PlanError
 from quotacast.scenarios.plan import Plan, load_plan
+from quotacast.scenarios.run import Run
 
 HEAD = 'horizon = "2027"\nas_of = 2026-12-31\n'
 
@@ -32,6 +33,7 @@ to = "team:north"
 on = 2027-02-01
 until = 2027-08-31
 share = "40%"
+open_deals = true
 cost = 5_000
 [[shift]]
 from = "2027-Q3"
@@ -45,7 +47,9 @@ cost = 12_000
 """.replace("2027-Q", "2028-Q"),
     )
     drivers = plan.drivers()
-    assert drivers.moves == (Move("smb", "rep:r01", "team:north", date(2027, 2, 1), date(2027, 8, 31), 0.4),)
+    assert drivers.moves == (
+        Move("smb", "rep:r01", "team:north", date(2027, 2, 1), date(2027, 8, 31), 0.4, True),
+    )
     ends = (date(2027, 10, 1), date(2027, 12, 31)), (date(2027, 4, 1), date(2027, 6, 30))
     assert drivers.shifts == (Shift("team:north", 0.25, *ends),)
     assert (plan.moves[0].cost, plan.changes[0].cost, drivers.changes[0].times) == (5_000, 12_000, 0.8)
@@ -91,3 +95,27 @@ def test_who_gives_and_takes_must_exist(tmp_path: Path) -> None:
         read(tmp_path, text).check_against({"r1": "north", "r2": "west"}, segments=("smb", "mid"))
     places = [problem.partition(": ")[0] for problem in caught.value.problems]
     assert places == ["move[1].from", "move[1].to", "shift[1].scope", "move[1].segment"]
+
+
+def test_what_is_handed_over_is_said(decided: Path) -> None:
+    plan = load_plan(decided)
+    ready = Run(plan, force=True)
+    segment = ready._prepared.segment
+    deals = ready.history.opportunities
+    name = segment.levels[0]
+    mine = ((deals["status"] == "open") & (deals["rep_id"] == "r01")).to_numpy() & (segment.codes == 0)
+    move = {
+        "segment": name,
+        "from": "rep:r01",
+        "to": "team:south",
+        "on": date(2027, 2, 1),
+        "share": 0.25,
+        "open_deals": True,
+    }
+    notes = Run(plan.edited({"move": [move]}), force=True).notes
+    said = next(note for note in notes if "open_deals" in note)
+    assert said.startswith(
+        f"move[1].open_deals: 25% of {int(mine.sum())} open deals in {name} go from rep:r01"
+    )
+    assert "each keeps 85% of its odds" in said
+    assert not any("open_deals" in note for note in ready.notes)

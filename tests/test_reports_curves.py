@@ -171,7 +171,7 @@ def test_levers_begin_where_the_one_before_ended_and_sum_to_the_whole() -> None:
 
 
 def test_the_answer_of_levers_is_drawn_as_it_comes() -> None:
-    units = {"lever": "text", "p50_part": "metric", "p50_part_low": "metric", "p50_part_high": "metric"}
+    units = {"lever": "text", "p50_part": "metric", "part_p10": "metric", "part_p90": "metric"}
     rows = [("hire", "bookings", 5.0, 1.0, 9.0)]
     answer = made(
         "waterfall", {"lever": "text", "metric": "text", **units}, rows, p50_now=100.0, target=120.0

@@ -94,8 +94,8 @@ def moves(*parts: Move, **more: Any) -> Drivers:
 def generic() -> Drivers:
     one, two, *_ = segments()
     return moves(
-        Move(one, "rep:r01", "rep:r05", date(2025, 12, 9)),
-        Move(two, "team:a", "team:b", date(2025, 12, 20), date(2026, 2, 3), 0.6),
+        Move(one, "rep:r01", "rep:r05", date(2025, 12, 9), open_deals=True),
+        Move(two, "team:a", "team:b", date(2025, 12, 20), date(2026, 2, 3), 0.6, open_deals=True),
         Move(two, "rep:r02", "rep:b+1", date(2025, 12, 20), share=0.3),
         hires=(Hire("b+1", "b", date(2025, 12, 9)),),
         leaves=(Leave("r01", date(2026, 1, 14)), Leave("r05", date(2026, 2, 11))),
@@ -158,6 +158,76 @@ def test_a_taker_sells_at_his_own_odds() -> None:
         np.testing.assert_array_equal(block[name][:, row], block[name][:, 4])
     np.testing.assert_array_equal(block["created_base"][:, row], block["created_base"][:, 0])
     assert given.fixed["seat"][row] == 4
+
+
+# -- open deals ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("on", "keep"), [(FIRST, 1.0), (FIRST, 0.7), (date(2025, 12, 20), 0.7)])
+def test_open_deals_go_along_and_lose_only_odds(on: date, keep: float) -> None:
+    """In every future the same deals close on the same days, for somebody else; with all odds, as wins."""
+    segment, people = segments()[0], People(keep_odds=keep)
+    base, stay, go = (
+        run_blocks(tables(moves(*given, people=people)), 300)
+        for given in (
+            (),
+            (Move(segment, "rep:r01", "rep:r05", on),),
+            (Move(segment, "rep:r01", "rep:r05", on, open_deals=True),),
+        )
+    )
+    month = int(months().of_days(np.array([int(day_number(on))]))[0])
+    for name in ("won", "lost", "won_cents"):
+        new = (..., 1)  # new business moves as without open deals
+        np.testing.assert_array_equal(stay[name][new], go[name][new])
+        np.testing.assert_array_equal(base[name][:, 1:4, :, 0], go[name][:, 1:4, :, 0])
+    closed, before = ((x["won"] + x["lost"])[..., 0] for x in (go, base))
+    np.testing.assert_array_equal(closed.sum(axis=1), before.sum(axis=1))
+    np.testing.assert_array_equal(closed[:, :, :month], before[:, :, :month])
+    book = tables(Drivers()).book
+    known = prepared(False).people.reps
+    own = (book.rep == known.index("r01")) & (book.segment == 0)
+    assert 0 < own.sum() < (book.rep == known.index("r01")).sum()
+    gained = (closed - before)[:, known.index("r05")].sum()
+    assert gained == -(closed - before)[:, known.index("r01")].sum() > 0
+    won, was = (x["won"][..., 0].sum(axis=(1, 2)) for x in (go, base))
+    if keep == 1.0:
+        np.testing.assert_array_equal(won, was)
+        cents = (x["won_cents"][..., 0].sum(axis=1) for x in (go, base))
+        np.testing.assert_array_equal(*cents)
+    else:
+        assert (won <= was).all()
+        assert won.sum() < was.sum()
+
+
+def test_everything_open_goes_on_the_first_day() -> None:
+    """All segments on the first simulated day: nothing that is open closes for the giver any more."""
+    drivers = moves(*(Move(s, "rep:r01", "team:b", FIRST, open_deals=True) for s in segments()))
+    found, reps = run_blocks(tables(drivers), 200), prepared(False).people.reps
+    mine = (found["won"] + found["lost"])[:, reps.index("r01"), :, 0]
+    assert (mine == 0).all()
+    base = run_blocks(tables(Drivers()), 200)
+    assert (base["won"] + base["lost"])[:, reps.index("r01"), :, 0].sum() > 0
+    for taker in ("r04", "r05"):  # the team in parts
+        more = (found["won"] + found["lost"] - base["won"] - base["lost"])[:, reps.index(taker), :, 0]
+        assert more.sum() > 0
+
+
+def test_a_part_of_the_open_deals_is_the_same_in_every_future() -> None:
+    """Deals go by a lot of their own: two thirds and the rest make all of them, none twice."""
+    segment = segments()[0]
+    parts = (
+        Move(segment, "rep:r01", "rep:r05", FIRST, share=0.6, open_deals=True),
+        Move(segment, "rep:r01", "rep:r04", FIRST, share=0.4, open_deals=True),
+    )
+    hands = tables(moves(*parts)).territory.hands
+    reps, book = prepared(False).people.reps, tables(Drivers()).book
+    own = (book.rep == reps.index("r01")) & (book.segment == 0)
+    assert (hands.deal_row[own] >= hands.first_row).all()
+    np.testing.assert_array_equal(hands.deal_row[~own], book.rep[~own])
+    one, two = (int((hands.deal_row == hands.first_row + k).sum()) for k in range(2))
+    assert min(one, two) > 0
+    alone = tables(moves(parts[0])).territory.hands
+    assert int((alone.deal_row >= alone.first_row).sum()) in (one, two)
 
 
 def test_a_team_shares_in_equal_parts() -> None:

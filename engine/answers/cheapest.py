@@ -40,7 +40,7 @@ class Cheapest:
     simulated : int
         How many were simulated.
     margin : float
-        Largest error of the surrogate that was seen, at least :data:`MARGIN`.
+        Largest error of the surrogate that was seen or reckoned with.
     complete : bool
         False where the simulations ran out before the search ended: then nothing is proven.
     """
@@ -89,6 +89,7 @@ def cheapest(
     odds: Callable[[tuple[float, ...]], float],
     wished: float,
     most: int,
+    margin: float = MARGIN,
 ) -> Cheapest:
     """Search a grid.
 
@@ -101,8 +102,10 @@ def cheapest(
     wished : float
     most : int
         So many points may be simulated.
+    margin : float
+        Error of the surrogate that is reckoned with before any was seen.
     """
-    open_, margin, simulated, best = np.ones(len(points), dtype=bool), MARGIN, 0, None
+    open_, simulated, best = np.ones(len(points), dtype=bool), 0, None
     found = float("nan")
     while True:
         worth = open_ & (surrogate >= wished - margin)

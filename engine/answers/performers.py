@@ -1,14 +1,18 @@
 """Who sells more at equal conditions, how surely, and how much of the spread is luck.
 
 Ranks come from posterior draws of what a rep is worth (:mod:`quotacast.engine.skills`): partially pooled, at
-equal segment mix, without the luck of the years seen or to come. A metric is ranked only where the
-data tell reps apart. Its reliability, over reps and posterior draws of log skill, is ::
+equal segment mix, without the luck of the years seen or to come. A metric is ranked only where the data tell
+reps apart (:mod:`quotacast.engine.answers.performers_spread`): where they surely differ by more than
+practically nothing, and the ranking is reliable. Its reliability, over reps and draws of log skill, is ::
 
     reliability = Var(posterior means) / mean Var(skills in a draw)
 
 the share of the true differences that the ranking knows. It has to reach `RELIABLE` = 1/2: for Normal
 effects two reps then stand in the right order with probability 1/2 + asin(sqrt(1/2)) / pi = 3/4. Below,
 the order is mostly noise and is not given.
+
+Margins have no rep effect in the forecast; they are compared by a model of their own
+(:mod:`quotacast.models.repmargins`), fitted here.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from quotacast.engine.answer import Answer, Field
+from quotacast.engine.answers.performers_spread import MARGIN, apart, halves, team_spread
 from quotacast.engine.answers.performers_summary import (
     changes_summary,
     performer_words,
@@ -33,10 +38,10 @@ from quotacast.engine.steadiness import Steadiness, steadiness
 from quotacast.models.funnel import Funnel
 from quotacast.models.history.history import History
 from quotacast.models.people import creators
+from quotacast.models.repmargins import rep_margins
 from quotacast.models.terms import Floats
 from quotacast.models.timegrid import day_number
 
-RELIABLE = 0.5
 #: Posterior draws from which the parts of the spread are told.
 SPREAD_DRAWS = 400
 #: With fewer reps there is no top quarter to learn from.
@@ -49,6 +54,7 @@ UNITS: Mapping[str, str] = {
     "cycle_days": "days",
     "lead_close_rate": "ratio",
     "deal_value": "money",
+    "margin": "ratio",
     "unevenness": "ratio",
     "unevenness_floor": "ratio",
     "prospecting_share": "ratio",
@@ -98,11 +104,12 @@ def performers(
     """
     rows, ranked = some_rows(funnel), ranked_reps(funnel)
     whole = skills(funnel, rows)
+    margin = _margins(funnel, history, rows)
     spans: list[int | None] = [*fitted_quarters(funnel.prepared.grid)] if by_quarter else [None]
     table: list[dict[str, Any]] = []
     found = whole
     for quarter in spans:
-        found = whole if quarter is None else skills(funnel, rows, quarter)
+        found = {**whole, **margin} if quarter is None else skills(funnel, rows, quarter)
         table += _rows(funnel, history, found, ranked, quarter, percents)
     steady = steadiness(history, funnel.prepared)
     if not by_quarter:
@@ -110,20 +117,48 @@ def performers(
     fields = (*FIELDS, *_quantile_fields(percents), *TAIL)
     frame = pd.DataFrame(table, columns=[f.name for f in fields])
     names = [funnel.prepared.people.reps[r] for r in ranked]
-    sure = {m: reliability(v[:, ranked]) for m, v in whole.items() if m in SKILLS}
+    every = {**whole, **margin}
+    judged = {m: apart(m, v[:, ranked]) for m, v in every.items() if m in (*SKILLS, MARGIN)}
+    no_effect = [m for m, one in judged.items() if not one.told]
     summary: dict[str, Any] = {
         "metric_units": {m: UNITS.get(m, "count") for m in dict.fromkeys(frame["metric"])},
         "by_quarter": by_quarter,
         "ranked": names,
         "left_out": [r for r in funnel.prepared.people.reps if r not in names],
-        "reliability": sure,
-        "no_rep_effect": [m for m, r in sure.items() if r < RELIABLE],
+        "reliability": {m: one.reliability for m, one in judged.items()},
+        "between_reps": {m: one.plain for m, one in judged.items()},
+        "between_teams": team_spread(funnel, rows),
+        "halves": _halves(funnel, history, ranked),
+        "no_rep_effect": no_effect,
+        "margin": bool(margin),
         "spread": _spread(funnel, history),
-        "top": _top(whole, ranked, names) if sure["bookings"] >= RELIABLE else {},
+        "top": {} if "bookings" in no_effect else _top(every, ranked, names),
         "steadiness": [{**vars(s), "even": s.even} for s in steady],
         "changed": _changed(funnel, whole, found, ranked, names) if by_quarter else [],
     }
     return Answer("performers", frame, fields, performer_words(summary), summary, provenance, "table")
+
+
+def _margins(funnel: Funnel, history: History, rows: Ints) -> dict[str, Floats]:
+    """Draws of reps' margins; none where they are not known."""
+    prepared = funnel.prepared
+    found = rep_margins(history, prepared.people, prepared.segment, rows.size, funnel.draws)
+    return {} if found is None else {MARGIN: found}
+
+
+def _halves(funnel: Funnel, history: History, ranked: Ints) -> dict[str, float]:
+    """Correlation of raw results between the halves of the history, by metric."""
+    quarters = fitted_quarters(funnel.prepared.grid)
+    worked = [months_at_work(funnel, q)[ranked] for q in quarters]
+    actual = [
+        {
+            m: np.where(months > 0, v[ranked], np.nan)
+            for m, v in actual_results(funnel, history, q).items()
+            if m in SKILLS
+        }
+        for q, months in zip(quarters, worked, strict=True)
+    ]
+    return halves(actual, SKILLS)
 
 
 def _spread(funnel: Funnel, history: History) -> dict[str, Any]:
@@ -162,22 +197,6 @@ def ranked_reps(funnel: Funnel) -> Ints:
     """Reps at work on the as-of date whose history is long enough."""
     people, last = funnel.prepared.people, funnel.prepared.grid.last
     return np.flatnonzero((months_at_work(funnel) >= LEAST_MONTHS) & (people.stop >= last))
-
-
-def reliability(values: Floats) -> float:
-    """Share of the variance of log skills between reps that their posterior means hold.
-
-    Parameters
-    ----------
-    values : ndarray, shape (draws, reps)
-        Positive; 0 is returned where there are fewer than two reps.
-    """
-    if values.shape[1] < 2:
-        return 0.0
-    log = np.log(values)
-    log = log - log.mean(axis=1, keepdims=True)
-    whole = float(log.var(axis=1).mean())
-    return float(log.mean(axis=0).var() / whole) if whole > 0 else 0.0
 
 
 def ranks(values: Floats, *, down: bool = False) -> Ints:
@@ -229,12 +248,16 @@ def _told(name: str, values: Floats | None, percents: Sequence[float]) -> list[d
     """Columns of every rep from draws of shape (draws, reps)."""
     if values is None:
         return []
-    sure, place = reliability(values), ranks(values, down=name in DOWN)
+    judged, place = apart(name, values), ranks(values, down=name in DOWN)
     mean = ranks(values.mean(axis=0)[None, :], down=name in DOWN)[0]
     out = []
     for k in range(values.shape[1]):
-        row = {"mean": float(values[:, k].mean()), **quantiles(values[:, k], percents), "reliability": sure}
-        if sure >= RELIABLE:
+        row = {
+            "mean": float(values[:, k].mean()),
+            **quantiles(values[:, k], percents),
+            "reliability": judged.reliability,
+        }
+        if judged.told:
             outer = np.asarray([min(percents), max(percents)]) / 100
             low, high = np.quantile(place[:, k], outer, method="inverted_cdf")
             row |= {"rank": int(mean[k]), "rank_low": int(low), "rank_high": int(high)}

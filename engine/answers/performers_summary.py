@@ -22,6 +22,7 @@ LABELS: Mapping[str, str] = {
     "close_rate": "close rate",
     "cycle_days": "days to win",
     "deal_value": "deal value",
+    "margin": "margin",
 }
 
 
@@ -71,7 +72,10 @@ def top_summary(found: Mapping[str, Floats], top: Ints, others: Ints, reps: Sequ
         Names of those in the top quarter.
     """
     differs = []
-    for name in (*LABELS, *(n for n in found if n.startswith(("lead", "activity:")))):
+    for name in (
+        *(n for n in LABELS if n in found),
+        *(n for n in found if n.startswith(("lead", "activity:"))),
+    ):
         ratio = found[name][:, top].mean(axis=1) / found[name][:, others].mean(axis=1)
         above = float((ratio > 1).mean())
         differs.append(
@@ -113,26 +117,62 @@ def performer_words(summary: Mapping[str, Any]) -> str:
         _top(summary["top"]),
         _changed(summary),
         _left(summary["left_out"]),
+        "Margins are compared here only: the forecast draws them by segment, not by rep."
+        if summary["margin"]
+        else "Margins are not compared: the data hold too few.",
     ]
     return " ".join(s for s in said if s)
 
 
 def _ranked(summary: Mapping[str, Any]) -> str:
-    reliabilities: Mapping[str, float] = summary["reliability"]
+    between: Mapping[str, Mapping[str, Any]] = summary["between_reps"]
     none = summary["no_rep_effect"]
-    if len(none) == len(reliabilities):
+    if len(none) == len(between):
         return (
             "The data hold no rep effect: what differs between reps is no more than luck and territory "
-            "explain, and a ranking would rank noise."
+            f"explain, and a ranking would rank noise ({_list(none, between)}). {_MEANING}"
         )
+    kept = [m for m in between if m not in none]
+    told = f"told apart by {_list(kept, between)}"
     if not none:
-        return "All measures tell reps apart."
-    told = ", ".join(f"{LABELS[m]} ({percent(reliabilities[m])})" for m in none)
-    kept = ", ".join(LABELS[m] for m in reliabilities if m not in none)
+        return f"Reps are {told}: {_evidence(summary, kept)} {_MEANING}"
     return (
-        f"No rep effect in {told}: a ranking would know less than half of the true differences, so there is "
-        f"none. Reps are told apart by {kept}."
+        f"No rep effect in {_list(none, between)}: too little of it is sure, so there is no ranking. Reps "
+        f"are {told}: {_evidence(summary, kept)} {_MEANING}"
     )
+
+
+#: What the figures behind measures are, and when a measure is ranked.
+_MEANING = (
+    "In brackets: the standard deviation between reps with its 90% interval, chance and territory taken out, "
+    "and how much of the differences a ranking knows; ranked are measures in which it surely is over 5% (of "
+    "the margin 1 point) and at least half is known."
+)
+
+
+def _list(names: Sequence[str], between: Mapping[str, Mapping[str, Any]]) -> str:
+    return ", ".join(f"{LABELS[m]} ({_interval(m, between[m])})" for m in names)
+
+
+def _interval(name: str, one: Mapping[str, Any]) -> str:
+    if name == "margin":
+        low, half, high = (f"{100 * one[q]:.1f}" for q in ("p5", "p50", "p95"))
+        return f"{half} points, {low} to {high}; {percent(one['reliability'])}"
+    low, half, high = (f"{100 * one[q]:.0f}" for q in ("p5", "p50", "p95"))
+    return f"{half}%, {low} to {high}%; {percent(one['reliability'])}"
+
+
+def _evidence(summary: Mapping[str, Any], kept: Sequence[str]) -> str:
+    """That the differences are no noise: they last, and teams differ less or more."""
+    said = [f"{LABELS[m]} {summary['halves'][m]:.2f}" for m in kept if m in summary["halves"]]
+    text = f"raw results of the two halves of the history correlate ({', '.join(said)})" if said else ""
+    teams = summary["between_teams"]
+    if teams and "opportunities_created" in kept:
+        text += "; " if text else ""
+        text += "between teams, creation differs by {:.0f}%, {:.0f} to {:.0f}%".format(
+            *(100 * teams[q] for q in ("p50", "p5", "p95"))
+        )
+    return f"{text}." if text else "they differ beyond chance."
 
 
 def _spread(spread: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from quotacast.engine.finance.schedule import Ints
 from quotacast.models.history.history import History
 from quotacast.models.history.schema import NONE
 from quotacast.models.periods import KINDS, Calendar, Period
+from quotacast.models.terms import Floats
 from quotacast.models.timegrid import day_number
 
 #: Quotas of a rep on bookings, by rep and label of the period; targets in currency units.
@@ -47,12 +48,29 @@ class Scale:
     kind: str
 
 
+def counted_kind(calendar: Calendar, quotas: RepQuotas) -> str:
+    """Kind of period whose quotas commission counts towards: the longest; empty where there are none."""
+    kinds = {calendar.parse(label).kind for _, label in quotas}
+    return next((k for k in reversed(KINDS) if k in kinds and k not in ("day", "week")), "")
+
+
+def earned(booked: Floats, done: float, quota: float | None, rate: float, accelerator: float) -> Floats:
+    """Commission on what is booked from now to the end of a quota's period, shape (draws,).
+
+    rate x (b + (accelerator - 1) x [max(d + b - quota, 0) - max(d - quota, 0)]), with b booked and d done
+    before: the part above quota counts from where the period stands already. Plain rate x b without a quota.
+    """
+    if not quota:
+        return np.asarray(rate * booked)
+    above = np.maximum(done + booked - quota, 0.0) - max(done - quota, 0.0)
+    return np.asarray(rate * (booked + (accelerator - 1.0) * above))
+
+
 def scale(
     history: History, calendar: Calendar, reps: Sequence[str], months: Sequence[Period], quotas: RepQuotas
 ) -> Scale:
     """Bookings and quotas of reps; of quotas for several kinds of period the longest counts."""
-    kinds = {calendar.parse(label).kind for _, label in quotas}
-    kind = next((k for k in reversed(KINDS) if k in kinds and k not in ("day", "week")), "")
+    kind = counted_kind(calendar, quotas)
     period = [calendar.containing(m.first, kind) if kind else m for m in months]
     quota = np.zeros((len(reps), len(months)), dtype=np.int64)
     for r, rep in enumerate(reps):

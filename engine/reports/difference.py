@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from quotacast.engine.answer import Answer
 from quotacast.engine.reports import svg
 from quotacast.engine.reports.frame import SMALL, Frame, across, column, units_of, value, whose
 from quotacast.engine.reports.units import missing, show
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _POINT, _LOW, _HIGH = ("diff", "difference"), ("low", "p10"), ("high", "p90")
 _STEP, _MOST = 24.0, 60
@@ -52,11 +56,23 @@ def pick(answer: Answer) -> list[Panel]:
             continue
         metric = str(row["metric"]).replace("_", " ") if "metric" in row.index else point
         parts = [whose(row) if c == "scope" else str(row[c]) for c in vary if not missing(row[c])]
-        label = " · ".join(p for p in parts if p) or f"row {at + 1}"
+        label = " · ".join(p for p in parts if p) or _alone(row, at)
         found.setdefault((metric, units[at]), []).append(
             Gap(label, middle, value(row, low), value(row, high))
         )
     return [Panel(name, unit, tuple(gaps[:_MOST])) for (name, unit), gaps in found.items()]
+
+
+def _alone(row: pd.Series[Any], at: int) -> str:
+    """What a row is called where nothing tells it from others."""
+    return whose(row) if "scope" in row.index else f"row {at + 1}"
+
+
+def _title(answer: Answer) -> str:
+    rows = answer.rows
+    if "scenario" in rows.columns and rows["scenario"].nunique() == 1:
+        return f"Difference of {rows['scenario'].iloc[0]} against {answer.summary.get('against', 'the base')}"
+    return "Difference against the base"
 
 
 def _without_quotas(answer: Answer) -> list[bool]:
@@ -68,9 +84,9 @@ def _without_quotas(answer: Answer) -> list[bool]:
 
 
 def _varying(answer: Answer) -> list[str]:
-    """Columns that tell rows apart; the scenario always does."""
+    """Columns that tell rows apart; a scenario alone stands in the title."""
     rows = answer.rows
-    kept = ["scenario"] if "scenario" in rows.columns else []
+    kept = ["scenario"] if "scenario" in rows.columns and rows["scenario"].nunique() > 1 else []
     if "scope" in rows.columns and len({whose(row) for _, row in rows.iterrows()}) > 1:
         kept.append("scope")
     return kept + [c for c in ("period", "set") if c in rows.columns and rows[c].astype(str).nunique() > 1]
@@ -96,8 +112,9 @@ def draw(answer: Answer, width: float = 960) -> str | None:
     if not panels:
         return None
     small = width < SMALL
-    board = svg.Board(width, 0, "Differences against the base")
-    board.text(4, 14, "Difference against the base", size=13, bold=True)
+    title = _title(answer)
+    board = svg.Board(width, 0, title)
+    board.text(4, 14, svg.fit(title, width - 8, 13), size=13, bold=True)
     items = [(svg.BLUE, "clear (8 in 10 on one side of zero)"), (svg.PAST, "may be nothing")]
     top = board.legend(items, 4, 34, 11)
     for panel in panels:

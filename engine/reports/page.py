@@ -20,6 +20,7 @@ from quotacast.engine.reports.table import columns, split_constant
 from quotacast.engine.reports.units import clean, column_units, missing, show
 from quotacast.engine.reports.words import money_range, odds_words, percent
 
+DIAGNOSTICS = "diagnostics."  # begins the lines about the models' fit, which are folded
 PAGE_ROWS = 400  # rows of one table on the page; files hold them all
 
 
@@ -168,13 +169,15 @@ def page(title: str, sections: Sequence[Section], provenance: Mapping[str, Any])
         If a section names a chart that does not exist.
     """
     said = headline(sections)
+    origin = flatten(provenance)
     return _rendered(
         "page.html",
         title=clean(title),
         headline=clean(said) if said else None,
         facts=facts(sections),
         sections=[_section(s) for s in sections],
-        provenance=flatten(provenance),
+        provenance=[pair for pair in origin if not pair[0].startswith(DIAGNOSTICS)],
+        diagnostics=[pair for pair in origin if pair[0].startswith(DIAGNOSTICS)],
     )
 
 

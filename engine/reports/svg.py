@@ -17,7 +17,7 @@ Point = tuple[float, float]
 
 # Okabe and Ito's palette, readable with every common kind of colour blindness (jfly.uni-koeln.de/color).
 BLUE, SKY, ORANGE, VERMILLION, GREEN = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73"
-INK, SOFT, GRID, PAST, PALE = "#1b2430", "#5b6776", "#e3e7ec", "#aab4bf", "#d6e9f5"
+INK, SOFT, GRID, PAST, PALE, PAPER = "#1b2430", "#5b6776", "#e3e7ec", "#aab4bf", "#d6e9f5", "#ffffff"
 
 _LETTER = 0.56  # mean width of a letter of the page's font, as a share of its size
 

@@ -9,7 +9,7 @@ from quotacast.engine.reports import svg
 from quotacast.engine.reports.frame import SMALL, Frame, across, column, units_of, value
 from quotacast.engine.reports.units import plain, show
 
-_EFFECT, _LOW, _HIGH = ("effect", "p50_part"), ("low", "p50_part_low"), ("high", "p50_part_high")
+_EFFECT, _LOW, _HIGH = ("effect", "p50_part"), ("low", "part_p10"), ("high", "part_p90")
 _STEP = 26.0
 
 
@@ -80,8 +80,8 @@ def draw(answer: Answer, width: float = 960) -> str | None:
     ----------
     answer : Answer
         Rows with ``lever`` and ``effect`` (its part of the way from now; the parts add up to the whole), and
-        optionally ``low, high`` (the effect's 80 % range); `levers` calls them ``p50_part``,
-        ``p50_part_low`` and ``p50_part_high``. ``summary["start"]`` (or ``p50_now``) is the middle as things
+        optionally ``low, high`` (its range in 80 % of the futures); `levers` calls them ``p50_part``,
+        ``part_p10`` and ``part_p90``. ``summary["start"]`` (or ``p50_now``) is the middle as things
         stand, ``summary["target"]`` what is to be reached.
     width : float
         Pixels; under 600 the layout is that of a phone.
@@ -99,17 +99,17 @@ def draw(answer: Answer, width: float = 960) -> str | None:
     title = "From what is likely now to the target, by lever"
     board = svg.Board(width, 0, title)
     board.text(4, 14, title, size=13, bold=True)
-    items = [(svg.SKY, "adds"), (svg.ORANGE, "takes away"), ("--" + svg.INK, "8 in 10 of its effect")]
+    items = [(svg.SKY, "adds"), (svg.ORANGE, "takes away"), ("--" + svg.INK, "its part in 8 of 10 futures")]
     top = board.legend(items, 4, 34, 11) + 6
     bottom = top + _STEP * (len(fall.steps) + 2)
     frame = Frame(_scale(fall, left, right), svg.Scale(0.0, 1.0, bottom, top))
     across(board, frame, lambda m: show(m, fall.unit), 3 if small else 6, grid=True)
+    _target(board, frame, fall, top, bottom)
     _total(board, frame, fall, top, ("now (P50)", fall.start), small)
     for at, step in enumerate(fall.steps):
         _step(board, frame, fall, step, top + _STEP * (at + 1), small)
     last = top + _STEP * (len(fall.steps) + 1)
     _total(board, frame, fall, last, ("with all levers", fall.end), small)
-    _target(board, frame, fall, top, bottom)
     board.height = bottom + 40
     return board.svg()
 
@@ -134,7 +134,9 @@ def _total(
     board.text(4, y + 17, svg.fit(name, frame.x.start - 12, _size(small)), size=_size(small), bold=True)
     board.line([(x, y + 3), (x, y + 23)], svg.INK, 3)
     said = show(level, fall.unit)
-    over = x + 8 + svg.text_width(said, 12) > board.width
+    wide = svg.text_width(said, 12) + 4
+    over = x + 8 + wide > board.width
+    board.rect(x - 6 - wide if over else x + 6, y + 6, wide, 15, svg.PAPER)  # over the target's line
     board.text(x + (-8 if over else 8), y + 17, said, anchor="end" if over else "start", bold=True)
 
 

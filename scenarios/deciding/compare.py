@@ -17,13 +17,14 @@ from quotacast.engine.answer import Answer, Field
 from quotacast.engine.answers.quantiles import DEFAULT_QUANTILES, label, quantiles
 from quotacast.engine.metrics import METRICS, metric, series, units
 from quotacast.engine.paired import Ints, clusters, difference, mean_error, odds_difference
-from quotacast.engine.paths import Paths
+from quotacast.engine.paths import Paths, Steps
 from quotacast.engine.quota import Quota, Scope
 from quotacast.engine.reports.words import money
 from quotacast.errors import PlanError
 from quotacast.models.periods import KINDS, Period
 from quotacast.scenarios.choose import check_by, select_metrics, select_quotas, select_scopes
-from quotacast.scenarios.deciding.net import NET, net_costs, net_metrics, net_row
+from quotacast.scenarios.deciding.fewer import CREATED, Fewer
+from quotacast.scenarios.deciding.net import NET, net_costs, net_metrics, net_periods, net_row
 from quotacast.scenarios.deciding.sides import Side, fitted, sides
 from quotacast.scenarios.noeffect import has_another
 from quotacast.scenarios.run import Run
@@ -49,8 +50,6 @@ ODDS = (
     Field("p_diff", "ratio", "difference of the odds"),
     Field("p_diff_se", "ratio", "Monte Carlo standard error of p_diff"),
 )
-#: What is compared besides outputs unless metrics were asked for.
-CREATED = "opportunities_created"
 
 
 def fields(percents: Sequence[float]) -> tuple[Field, ...]:
@@ -61,7 +60,11 @@ def fields(percents: Sequence[float]) -> tuple[Field, ...]:
 
 @dataclass(frozen=True)
 class _Pair:
-    """Two simulations to be read side by side."""
+    """Two simulations to be read side by side.
+
+    ``whole`` is all that is known of the one compared with, where only some of its futures are paired: its
+    means and odds are then those of all, and the scenario's are those plus the difference.
+    """
 
     side: Side
     against: Side
@@ -69,6 +72,7 @@ class _Pair:
     base: Paths
     cluster: Ints
     percents: Sequence[float]
+    whole: Paths | None = None
 
     def row(self, scope: Scope, name: str, period: Period) -> dict[str, Any]:
         """Difference of a metric."""
@@ -78,9 +82,17 @@ class _Pair:
         which = metric(name)
         return series(self.paths, which, scope, period).total, series(self.base, which, scope, period).total
 
+    def _all(self, scope: Scope, name: str, period: Period) -> Any:
+        """All futures of the one compared with, as far as they are known."""
+        return series(self.whole or self.base, metric(name), scope, period).total
+
     def _row(self, scope: Scope, name: str, period: Period, value: Any, base: Any) -> dict[str, Any]:
         gap = difference(value, base)
         mean, error = mean_error(gap, self.cluster)
+        before, after = _mean(base), _mean(value)
+        every = None if self.whole is None else _mean(self._all(scope, name, period))
+        if every is not None and before is not None and after is not None:
+            before, after = every, every + (after - before)
         return {
             "scope": scope.kind,
             "scope_id": scope.id,
@@ -89,8 +101,8 @@ class _Pair:
             "metric": name,
             "period": period.label,
             "set": "",
-            "mean_against": _mean(base),
-            "mean": _mean(value),
+            "mean_against": before,
+            "mean": after,
             "diff": mean,
             "diff_se": error,
             **quantiles(gap[np.isfinite(gap)], self.percents),
@@ -102,13 +114,17 @@ class _Pair:
         value, base = self._values(quota.scope, quota.metric, period)
         reached, before = which.attains(value, quota.target), which.attains(base, base_target)
         diff, error = odds_difference(reached, before, self.cluster)
+        p_before, p_after = float(before.mean()), float(reached.mean())
+        if self.whole is not None:
+            p_before = float(which.attains(self._all(quota.scope, quota.metric, period), base_target).mean())
+            p_after = min(max(p_before + diff, 0.0), 1.0)
         return {
             **self._row(quota.scope, quota.metric, period, value, base),
             "set": quota.set,
             "target": quota.target,
             "target_against": base_target,
-            "p_attain": float(reached.mean()),
-            "p_against": float(before.mean()),
+            "p_attain": p_after,
+            "p_against": p_before,
             "p_diff": diff,
             "p_diff_se": error,
         }
@@ -119,8 +135,16 @@ def _mean(values: Any) -> float | None:
     return float(known.mean()) if known.size else None
 
 
-def compare_answer(run: Run, options: Mapping[str, Any]) -> tuple[Answer, tuple[str, ...]]:
+def compare_answer(
+    run: Run, options: Mapping[str, Any], fewer: Fewer | None = None
+) -> tuple[Answer, tuple[str, ...]]:
     """Compare the plan, its scenarios and approved versions: those named in ``options["names"]``.
+
+    Parameters
+    ----------
+    fewer : Fewer, optional
+        All futures of the first side, and on how many of them the others are simulated: for a page. Without
+        it, all sides are simulated with all futures.
 
     Raises
     ------
@@ -139,9 +163,17 @@ def compare_answer(run: Run, options: Mapping[str, Any]) -> tuple[Answer, tuple[
     judged = [q for chosen in quotas.values() for q in chosen]
     spans = {q.period: run.plan.calendar.parse(q.period) for q in judged}
     simulated = tuple(dict.fromkeys((*names, *(q.metric for q in judged), *net_metrics(found))))
-    simulation = ((*periods, *spans.values()), simulated)
-    rows = list(_rows(found, quotas, names, periods, options, simulation))
-    return _answer(found, rows, options, (*notes, *_said(found)))
+    simulation = ((*periods, *spans.values(), *net_periods(found)), simulated)
+    if fewer is not None and not _covers(fewer.whole, simulation[0]):
+        fewer = None
+    rows = list(_rows(found, quotas, names, periods, options, simulation, fewer))
+    return _answer(found, rows, options, (*notes, *_said(found)), fewer)
+
+
+def _covers(paths: Paths, periods: Sequence[Period]) -> bool:
+    """Whether every period is a union of the steps that the futures are counted in."""
+    wanted = Steps.covering(periods).edges
+    return bool(np.isin(wanted, paths.steps.edges).all())
 
 
 def _rows(
@@ -151,20 +183,30 @@ def _rows(
     periods: Sequence[Period],
     options: Mapping[str, Any],
     simulation: tuple[Sequence[Period], tuple[str, ...]],
+    fewer: Fewer | None,
 ) -> Iterator[dict[str, Any]]:
     first = found[0]
-    base = first.run.paths(*simulation)
+    base = first.run.paths(*simulation) if fewer is None else fewer.base
     percents = options.get("quantiles", DEFAULT_QUANTILES)
-    cluster = clusters(base.draws, first.run.funnel.draws, first.run.leaning.futures)
+    cluster = (
+        clusters(base.draws, first.run.funnel.draws, first.run.leaning.futures)
+        if fewer is None
+        else fewer.cluster
+    )
     chosen = select_scopes(_known_scopes(found), options.get("scope", ()))
     before = {(q.set, q.key): q for q in quotas[first.name]}
     for side in found[1:]:
-        pair = _Pair(side, first, side.run.paths(*simulation), base, cluster, percents)
+        paths = (
+            side.run.paths(*simulation)
+            if fewer is None
+            else fewer.changed(side.run, side.run.factored_drivers, *simulation)
+        )
+        pair = _Pair(side, first, paths, base, cluster, percents, fewer.whole if fewer else None)
         there = set(_known_scopes((first, side)))
         scopes = [scope for scope in chosen if scope in there]
         for period in periods:
             yield from (pair.row(scope, name, period) for name in names for scope in scopes)
-        yield net_row((side, pair.paths), (first, base), cluster, percents)
+        yield net_row((side, paths), (first, base), cluster, percents, pair.whole)
         for quota in quotas[side.name]:
             period = first.run.plan.calendar.parse(quota.period)
             yield pair.quota_row(quota, before.get((quota.set, quota.key)), period)
@@ -213,7 +255,11 @@ def _said(found: Sequence[Side]) -> tuple[str, ...]:
 
 
 def _answer(
-    found: Sequence[Side], rows: list[dict[str, Any]], options: Mapping[str, Any], notes: tuple[str, ...]
+    found: Sequence[Side],
+    rows: list[dict[str, Any]],
+    options: Mapping[str, Any],
+    notes: tuple[str, ...],
+    fewer: Fewer | None,
 ) -> tuple[Answer, tuple[str, ...]]:
     columns = fields(options.get("quantiles", DEFAULT_QUANTILES))
     table = pd.DataFrame(rows, columns=[f.name for f in columns])
@@ -226,9 +272,12 @@ def _answer(
         "plans": {side.name: side.run.plan.text_hash for side in found},
         "approved": {s.name: s.approved.facts() for s in found if s.approved},
         "net": net_costs(found, rows),
-        "without_effect": _unmoved(found, metrics),
+        "draws": run.plan.draws if fewer is None else fewer.draws,
+        "without_effect": [] if fewer else _unmoved(found, metrics),
     }
-    return Answer("compare", table, columns, _words(table, found), summary, run.provenance(), "table"), notes
+    return Answer(
+        "compare", table, columns, _words(table, found, fewer), summary, run.provenance(), "table"
+    ), notes
 
 
 def _unmoved(found: Sequence[Side], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -245,12 +294,22 @@ def _unmoved(found: Sequence[Side], names: Sequence[str]) -> list[dict[str, Any]
     return rows
 
 
-def _words(table: pd.DataFrame, found: Sequence[Side]) -> str:
+def _words(table: pd.DataFrame, found: Sequence[Side], fewer: Fewer | None) -> str:
     whole = table[(table["scope"] == "company") & (table["set"] == "") & (table["metric"] == "bookings")]
     said = [_sentence(row) for row in whole.to_dict("records")[: len(found) - 1]]
     text = "; ".join(said) + "." if said else "Scenarios on the same futures."
     text += " Ranges are of the differences, future by future."
+    if fewer is not None and not fewer.all:
+        text += (
+            f" {found[0].name.capitalize()} is told by all {fewer.whole.draws:,} futures, differences by the "
+            f"same {fewer.draws:,} of them; quotacast compare takes all."
+        )
     if any(has_another(side.run) for side in found):
+        if fewer is not None:
+            return text + (
+                " What activity brings is an association: quotacast compare tells what is left if it "
+                "causes nothing."
+            )
         text += " Should activity cause no new business, summary.without_effect holds instead."
     return text
 

@@ -41,7 +41,7 @@ def _lines(answer: Answer, options: Mapping[str, Any], width: int) -> Iterator[s
     quotas = quotas[quotas["metric"].isin(options.get("metric") or metrics)]
     shown = shown[(shown["set"] == "") & (shown["metric"] != NET)]
     if not options.get("metric"):
-        shown = _telling(shown)
+        shown = telling(shown)
     for scenario in answer.summary["scenarios"]:
         yield from _block(answer, scenario, shown[shown["scenario"] == scenario], width)
         yield from _quota_lines(answer, quotas[quotas["scenario"] == scenario])
@@ -55,7 +55,7 @@ def _lines(answer: Answer, options: Mapping[str, Any], width: int) -> Iterator[s
         )
 
 
-def _telling(rows: pd.DataFrame) -> pd.DataFrame:
+def telling(rows: pd.DataFrame) -> pd.DataFrame:
     """Without a choice: of teams and reps bookings only, and no revenue where it is the same as bookings."""
     keys = ["scope", "scope_id", "scenario", "period"]
     wide = rows.pivot_table(index=keys, columns="metric", values="mean", sort=False)
@@ -66,7 +66,7 @@ def _telling(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _block(answer: Answer, scenario: str, rows: pd.DataFrame, width: int) -> Iterator[str]:
     facts, against = answer.provenance, answer.summary["against"]
-    head = [f"{name(scenario)} against {name(against)}", f"the same {facts.get('draws', 0):,} futures"]
+    head = [f"{name(scenario)} against {name(against)}", f"the same {answer.summary['draws']:,} futures"]
     yield from packed([*head, str(facts.get("currency") or "")], indent=0, width=width)
     inner = [f.name for f in answer.fields if f.name[0] == "p" and f.name[1:2].isdigit()]
     low, high = inner[0], inner[-1]
@@ -136,6 +136,27 @@ def _quota_lines(answer: Answer, rows: pd.DataFrame) -> Iterator[str]:
         yield _columns(label, numbers, last)
 
 
+def has_costs(answer: Answer, scenario: str) -> bool:
+    """Whether anything is taken off: with no cost at all a net figure would pass for a gain."""
+    parts = answer.summary["net"]["parts"][scenario]
+    return any(parts.get(key) for key in set(_PART_NAMES) - {answer.summary["net"]["income"]})
+
+
+def net_words(answer: Answer, scenario: str) -> list[str]:
+    """The net figure in a sentence; none without costs."""
+    if not has_costs(answer, scenario):
+        return []
+    parts, income = answer.summary["net"]["parts"][scenario], answer.summary["net"]["income"]
+    row = answer.rows[(answer.rows["metric"] == NET) & (answer.rows["scenario"] == scenario)].iloc[0]
+    said = [
+        f"{_PART_NAMES[key]} {signed(value if key == income else -value, 'money')}"
+        for key, value in parts.items()
+        if key in _PART_NAMES and value
+    ]
+    net = f"{scenario}: {', '.join(said)}, net {signed(row['diff'], 'money')} (above 0 in "
+    return [net + f"{show(parts['p_positive'], 'probability')} of futures)."]
+
+
 def _net_lines(answer: Answer, scenario: str, width: int) -> Iterator[str]:
     parts = answer.summary["net"]["parts"][scenario]
     rows = answer.rows[(answer.rows["metric"] == NET) & (answer.rows["scenario"] == scenario)]
@@ -150,9 +171,9 @@ def _net_lines(answer: Answer, scenario: str, width: int) -> Iterator[str]:
         net += f" (above 0 in {show(parts['p_positive'], 'probability')} of futures)"
     if not answer.summary["net"]["stated"]:
         said.append("the plan states no [costs]")
-    # with no cost at all there is nothing to take off: a net figure would pass for a gain
-    costs = set(_PART_NAMES) - {answer.summary["net"]["income"]}
-    said.append(net if any(parts.get(key) for key in costs) else "so there is no net figure")
+    said.append(net if has_costs(answer, scenario) else "so there is no net figure")
+    if parts.get("commission") and "accelerator" in answer.summary["net"]["commission"]:
+        said.append(f"commission: {answer.summary['net']['commission']}")
     yield from packed(said, label="Net      ", width=width)
     if unmoved := _if_nothing(answer, scenario):
         yield from packed([unmoved], label="Doubt    ", width=width)

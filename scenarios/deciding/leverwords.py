@@ -13,7 +13,9 @@ from quotacast.engine.reports.words import money, percent
 from quotacast.scenarios.deciding.compare_view import points, signed
 from quotacast.scenarios.lines import packed
 
-_NAME = 21
+_NAME = 18
+#: Standard errors between the 10 % and the 90 % quantile of a Normal distribution.
+_WIDTH = 2.563
 
 
 def lever_words(table: pd.DataFrame, summary: Mapping[str, Any]) -> str:
@@ -22,15 +24,27 @@ def lever_words(table: pd.DataFrame, summary: Mapping[str, Any]) -> str:
     what = f"{table['metric'].iloc[0]} of {show(summary['target'], unit)} in {table['period'].iloc[0]}"
     text = (
         f"{what[0].upper()}{what[1:]}: odds {percent(summary['odds_now'])} as things stand, wished "
-        f"{percent(summary['wished'])} (levers are tried on {summary['draws']:,} of the futures)."
+        f"{percent(summary['wished'])}."
     )
     kind = "The default levers (a tenth each, without costs)" if summary["default_levers"] else "The levers"
     text += f" {kind} lift the median by {show(summary['levers'], unit)} together, to odds of "
     text += f"{percent(summary['odds_all'])}."
-    text += f" {_closed(summary)}"
+    text += f" {tried(summary)} {_closed(summary)}"
     if (table["label"] == "association").any():
         text += " Parts of activity are associations: if it causes no new business, they are nil."
     return text
+
+
+def tried(summary: Mapping[str, Any]) -> str:
+    """On how many futures levers are tried, and how exact that is."""
+    every = f"all {summary['of_draws']:,} futures"
+    error = f"(standard error of all together {100 * summary['odds_change_se']:.1f} points)"
+    if summary["draws"] >= summary["of_draws"]:
+        return f"Everything is tried on {every} {error}."
+    return (
+        f"As things stand is told by {every}; what levers change, by the same {summary['draws']:,} of them "
+        f"{error}."
+    )
 
 
 def _closed(summary: Mapping[str, Any]) -> str:
@@ -39,6 +53,8 @@ def _closed(summary: Mapping[str, Any]) -> str:
         return "Nothing needs to be moved."
     if not summary["met_by_levers"]:
         return f"It cannot be met with these levers: the best odds are {percent(summary['odds_best'])}."
+    if not found.get("searched", True):
+        return "The cheapest set, and until when each lever works: quotacast compare --levers."
     if not found["found"]:
         return f"No cheapest set: {found['why']}."
     moves = ", ".join(f"{name} {value:g}" for name, value in found["moves"].items())
@@ -65,12 +81,13 @@ def _lines(answer: Answer, width: int) -> Iterator[str]:
     ]
     yield from packed(head, indent=0, width=width)
     yield ""
-    yield f"{'':<{_NAME}}{'':>13}{'part of the gap':>26}{'odds, points':>14}"
-    yield _columns("lever", "reach", "part", "10 to 90%", "part", "alone", "cost")
+    yield f"{'':<{_NAME}}{'':>9}{'part of the gap':>18}{'in 8 of 10':>17}{'  odds, points'}"
+    yield _columns("lever", "reach", "part", "± error", "futures", "part", "alone", "cost")
     for row in rows:
         yield _lever_line(row, unit)
     lifted = points(summary["odds_all"] - summary["odds_now"])
-    yield _columns("all together", "", signed(summary["levers"], unit), "", lifted)
+    error = show(summary["p50_change_se"], unit)
+    yield _columns("all together", "", signed(summary["levers"], unit), error, "", lifted)
     if summary["rest"] > 0:
         yield _columns("still short", "", signed(summary["rest"], unit))
     yield ""
@@ -85,6 +102,11 @@ def _below(answer: Answer, width: int) -> Iterator[str]:
         for row in answer.rows.to_dict("records")
     ]
     yield from packed(days, label="Until    ", width=width)
+    ranges = [
+        "± error: standard error of the part, from the number of futures",
+        "in 8 of 10 futures: range of the part itself, with all that is uncertain about it",
+    ]
+    yield from packed(ranges, label="Ranges   ", width=width)
     if summary["orders"]:
         error = money(summary["part_error"])
         said = f"parts from {summary['orders']} sampled orders, standard error up to {error}"
@@ -94,14 +116,15 @@ def _below(answer: Answer, width: int) -> Iterator[str]:
 
 
 def _columns(lever: str, *cells: str) -> str:
-    widths = (13, 9, 17, 8, 6, 6)
+    widths = (9, 9, 9, 17, 6, 6, 6)
     text = "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=False))
     return f"{cut(lever, _NAME):<{_NAME}}{text}".rstrip()
 
 
 def _lever_line(row: Mapping[Any, Any], unit: str) -> str:
     reach = f"{row['from']:g} to {row['to']:g}"
-    ends = " to ".join(signed(row[f"p50_part_{end}"], unit) for end in ("low", "high"))
+    ends = " to ".join(signed(row[f"part_{end}"], unit) for end in ("p10", "p90"))
+    error = show((row["p50_part_high"] - row["p50_part_low"]) / _WIDTH, unit)
     odds = (points(row["odds_part"]), points(row["odds_alone"]))
     cost = money(row["cost"], digits=2) if row["cost"] == row["cost"] else money(None)
-    return _columns(row["lever"], reach, signed(row["p50_part"], unit), ends, *odds, cost)
+    return _columns(row["lever"], reach, signed(row["p50_part"], unit), error, ends, *odds, cost)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from quotacast.engine.finance.schedule import Ints
 from quotacast.engine.parts import Assumed
 from quotacast.engine.paths import Paths
 from quotacast.engine.payments import Payments, payments_of
+from quotacast.engine.quota import Quota
 from quotacast.engine.selling import past_costs
 from quotacast.engine.steps import Steps
 from quotacast.models.invoices import WRITE_OFF_DAYS, payment_data
@@ -46,7 +48,7 @@ def ledger_of(run: Run, margins: bool = True) -> Ledger:
         costs=run.costs,
         payroll=_payroll(run, paths, months),
         joiners=_joiners(run, paths, months),
-        quotas=_rep_quotas(run),
+        quotas=rep_quotas(run),
         presumed=run.history.invoices.empty,
     )
 
@@ -125,9 +127,15 @@ def _days_within(steps: Steps, low: int, high: int) -> slice:
     return slice(int(np.searchsorted(edges, low)), int(np.searchsorted(edges, high, side="right")))
 
 
-def _rep_quotas(run: Run) -> dict[tuple[str, str], float]:
-    """Quotas of reps on bookings: the first set that states one counts."""
-    chosen = (*run.plan.quotas, *run._table_quotas)
+def rep_quotas(run: Run, stated: Sequence[Quota] = ()) -> dict[tuple[str, str], float]:
+    """Quotas of reps on bookings: the first set that states one counts.
+
+    Parameters
+    ----------
+    stated : sequence of Quota, optional
+        In place of the plan's and the data's.
+    """
+    chosen = stated or (*run.plan.quotas, *run._table_quotas)
     found: dict[tuple[str, str], float] = {}
     for quota in chosen:
         if quota.metric == "bookings" and quota.scope.kind == "rep":

@@ -55,7 +55,7 @@ AUDIENCES: Mapping[str, Audience] = {
         "for leadership",
         (
             "sections:target",
-            "sections:gap",
+            "sections_deciding:gap",
             "sections:must_hold",
             "sections:teams",
             "sections:reps",
@@ -67,7 +67,7 @@ AUDIENCES: Mapping[str, Audience] = {
         "for sales operations",
         (
             "sections:target",
-            "sections:gap",
+            "sections_deciding:gap",
             "sections_ops:quotas",
             "sections_ops:curves",
             "sections:must_hold",
@@ -105,10 +105,12 @@ AUDIENCES: Mapping[str, Audience] = {
         of="rep",
     ),
 }
-#: Sections that the page of ``plan`` and of ``report`` has beside its own.
-MORE: tuple[str, ...] = ("sections_ops:curve_of_company", "sections_ops:curves")
-#: And those of ``report`` alone: they take simulations of their own.
-DECIDING: tuple[str, ...] = ("sections:gap", "sections_ops:scenarios")
+#: Sections of every page beside its own.
+_CURVES = ("sections_ops:curve_of_company", "sections_ops:curves")
+#: Those of the page of ``plan``: what is decided on is tried on fewer futures, so that it costs seconds.
+MORE: tuple[str, ...] = (*_CURVES, "sections_deciding:gap_shortly", "sections_deciding:scenarios_shortly")
+#: And of the page of ``report``: on as many as `compare` takes.
+WHOLE: tuple[str, ...] = (*_CURVES, "sections_deciding:gap", "sections_deciding:scenarios")
 #: What a sheet tells of where its numbers come from: nothing that names other reps.
 ORIGIN = (
     "plan",

@@ -16,7 +16,6 @@ from quotacast.engine.openbook import factor_needed
 from quotacast.engine.reports.page import Section
 from quotacast.engine.reports.units import show
 from quotacast.engine.reports.words import money, money_range, number, percent, ratio
-from quotacast.scenarios.deciding.levers import levers_answer
 from quotacast.scenarios.pages.case import Case, apart, chance_words, middle
 from quotacast.scenarios.pages.doubts import largest_doubts
 from quotacast.scenarios.pipeline import aim_of
@@ -141,15 +140,6 @@ def _plainly(found: Answer) -> Answer:
 def text_fields(names: tuple[str, ...], texts: int = 1) -> tuple[Field, ...]:
     """Fields of a table whose cells are in words already: the first are texts, the others stand right."""
     return tuple(Field(name, "text" if at < texts else "score", "") for at, name in enumerate(names))
-
-
-def gap(case: Case) -> Section | None:
-    """What closes the gap, lever by lever, where the plan states levers and the odds are not withheld."""
-    goal = case.goal(COMPANY)
-    if goal is None or case.withheld or not case.run.plan.levers:
-        return None
-    found, _ = levers_answer(case.run, {"target": goal.target, "period": goal.period})
-    return Section(found, "What closes the gap", "waterfall", numbers="none")
 
 
 def teams(case: Case) -> Section | None:

@@ -9,7 +9,6 @@ from quotacast.engine.answers.curve import odds_curve
 from quotacast.engine.answers.pipeline import ALL
 from quotacast.engine.reports.page import Section
 from quotacast.errors import PlanError
-from quotacast.scenarios.deciding.compare import compare_answer
 from quotacast.scenarios.pages.case import Case
 from quotacast.scenarios.performers import performers_answer
 from quotacast.scenarios.pipeline import pipeline_answer
@@ -52,16 +51,6 @@ def curves(case: Case) -> Section | None:
     found = odds_curve(case.paths, goals, case.run.plan.calendar, case.run.provenance())
     words = "Each point of a curve is a quota and its odds; today's quota is marked."
     return Section(found, "Odds of other quotas of teams and reps", "curve", lines=(words,), numbers="none")
-
-
-def scenarios(case: Case) -> Section | None:
-    """The plan's scenarios against the plan, on the same futures."""
-    if not case.run.plan.scenarios or case.run.plan.scenario is not None:
-        return None
-    found, _ = compare_answer(
-        case.run, {"names": (), "scope": ("company", "team"), "quantiles": (10, 50, 90)}
-    )
-    return Section(found, "Scenarios against the plan", "difference")
 
 
 def pipeline(case: Case) -> Section | None:

@@ -15,6 +15,7 @@ from quotacast.engine.answers.curve import odds_curve
 from quotacast.engine.answers.deals import oldest_win, open_deals
 from quotacast.engine.answers.forecast import forecast
 from quotacast.engine.answers.needed import needed
+from quotacast.engine.answers.performers_spread import MARGIN
 from quotacast.engine.answers.performers_summary import label_of
 from quotacast.engine.book import Book, open_book
 from quotacast.engine.openbook import factor_needed, fading
@@ -255,7 +256,7 @@ def compared(case: Case) -> Section | None:
         return Section(None, heading, lines=("Too new to be compared.",))
     known = found.summary["metric_units"]
     table = []
-    for name in SKILLS:
+    for name in (*SKILLS, MARGIN):
         rows = found.rows[found.rows["metric"] == name]
         mine = rows[rows["scope_id"] == case.scope.id]
         if name in unsure or mine.empty or pd.isna(mine["rank_low"].iloc[0]):

@@ -229,9 +229,12 @@ class MoveTable(Table):
     segment: Text = Field(description="Segment whose new business moves.")
     giver: ScopeText = Field(alias="from", description="Rep or team that gives it away.")
     taker: ScopeText = Field(alias="to", description="Rep or team that gets it; a team in equal parts.")
-    first: Day = Field(alias="on", description="First day: deals created before stay with their owner.")
+    first: Day = Field(alias="on", description="First day: deals created before stay unless open_deals.")
     last: Day | None = Field(None, alias="until", description="Last day; without it, for good.")
     share: PartOf1 = Field(1.0, description="Part of the segment that moves.")
+    open_deals: bool = Field(
+        False, description="Hand over what is open on the first day too, at people.keep_odds of its odds."
+    )
     cost: Money | None = Field(None, description="What the move costs once; `compare` takes it off.")
 
     @model_validator(mode="after")
