@@ -172,7 +172,7 @@ def scenario(draws: int) -> None:
         year = Calendar().parse(str(history.as_of_date.year + 1))
         steps = Steps.covering([year])
 
-        reuse = Reuse()
+        reuse = Reuse(upstream=True)
 
         def odds(
             drivers: Drivers,

@@ -19,7 +19,7 @@ from quotacast.engine.columns import BLOCK as COLUMNS_BLOCK
 from quotacast.engine.columns import Columns, Part, join, take
 from quotacast.engine.drivers import ACTIVITY, Drivers
 from quotacast.engine.paths import MEASURES, Paths, Steps, components
-from quotacast.engine.reuse import Reuse
+from quotacast.engine.reuse import Brought, Reuse, Upstream
 from quotacast.engine.selling import Costs, past_costs, payroll
 from quotacast.engine.tables import Tables
 from quotacast.models.funnel import Funnel
@@ -106,16 +106,21 @@ def _columns(
     reuse: Reuse | None,
 ) -> dict[str, Columns]:
     """Simulate what was not simulated before."""
-    before = None if reuse is None else reuse.find(tables, draws, measures)
-    if before is not None and before.everything(len(tables.crew.reps)):
+    if reuse is None:
+        return run_columns(tables, draws, measures, told)
+    before = reuse.find(tables, draws, measures)
+    if before is None:
+        upstream = Upstream() if reuse.upstream else None
+        columns = run_columns(tables, draws, measures, told, upstream=upstream)
+        reuse.keep(tables, draws, columns, upstream)
+        return columns
+    if before.upstream is not None:
+        measures = [m for m in measures if m in MEASURES and m not in LEAD_MEASURES]
+    if not measures or before.everything(len(tables.crew.reps)):
         return before.columns
-    if before is not None:
+    if before.same.any():
         tables.only(~before.same)
-        return before.filled(run_columns(tables, draws, measures, told, before.block))
-    columns = run_columns(tables, draws, measures, told)
-    if reuse is not None:
-        reuse.keep(tables, draws, columns)
-    return columns
+    return before.filled(run_columns(tables, draws, measures, told, before.block, brought=before.upstream))
 
 
 def measures_of(tables: Tables) -> tuple[str, ...]:
@@ -132,8 +137,13 @@ def run_columns(
     measures: Collection[str],
     told: Callable[[float], None] | None = None,
     block_size: int | None = None,
+    upstream: Upstream | None = None,
+    brought: Upstream | None = None,
 ) -> dict[str, Columns]:
-    """Simulate draws and keep some measures, in memory that grows with what happens, not with the steps."""
+    """Simulate draws and keep some measures, in memory that grows with what happens, not with the steps.
+
+    What comes before the deals is kept in ``upstream``, or is there already in ``brought``.
+    """
     reps, steps = tables.crew.seats, len(tables.steps)
     size = block_size or int(np.clip(PLAIN_CELLS // (reps * steps), 1, COLUMNS_BLOCK))
     shared, done = _shared(tables, measures), 0
@@ -143,7 +153,7 @@ def run_columns(
         mine = plain.get()
         try:
             now = {name: array[: draws - first] for name, array in mine.items()}
-            _run(tables, shared, first, now)
+            _run(tables, shared, first, now, upstream, brought)
             return {name: take(now[name]) for name in measures}
         finally:  # or other threads wait for ever
             plain.put(mine)
@@ -201,7 +211,14 @@ def _shared(tables: Tables, measures: Collection[str]) -> dict[str, dict[str, An
     return found
 
 
-def _run(tables: Tables, shared: Mapping[str, dict[str, Any]], first: int, results: dict[str, Any]) -> None:
+def _run(
+    tables: Tables,
+    shared: Mapping[str, dict[str, Any]],
+    first: int,
+    results: dict[str, Any],
+    upstream: Upstream | None = None,
+    brought: Upstream | None = None,
+) -> None:
     """Simulate the next draws into their arrays: activities, leads, deals.
 
     A block is one thread's work. Plain threads share the blocks, because the compiled loops release the
@@ -212,13 +229,16 @@ def _run(tables: Tables, shared: Mapping[str, dict[str, Any]], first: int, resul
     if not shared:
         tables.count_activities(first, draws, counted)
         return
-    block = tables.block(first, draws, counted)
-    leads = block.pop("leads")
-    begun = _nothing_begun(draws, tables.territory.rows)
-    if "leads" in shared:
+    known = None if brought is None else brought[first]
+    block = tables.block(first, draws, counted, None if known is None else known.recent)
+    leads, recent = block.pop("leads"), block.pop("recent")
+    begun = _nothing_begun(draws, tables.territory.rows) if known is None else known.begun
+    if leads is not None and "leads" in shared:
         given = {k: v for k, v in tables.leads.fixed.items() if k not in _ONLY_SHARED}
         counts = _counts(results, LEAD_MEASURES)
         begun = kernel_leads.convert_leads(**shared["leads"], **given, **leads, **counts)
+    if upstream is not None:
+        upstream.keep(first, Brought.of(recent, begun))
     if "deals" in shared:
         counts = _counts(results, [m for m in MEASURES if m not in LEAD_MEASURES])
         given = dict(zip(_BEGUN, begun, strict=True))

@@ -39,6 +39,6 @@ class Steps:
 
     def slice(self, period: Period) -> slice:
         """Steps that make up a period."""
-        first = int(np.searchsorted(self.edges, int(day_number(period.first))))
-        stop = int(np.searchsorted(self.edges, int(day_number(period.last)) + 1))
-        return slice(first, stop)
+        ends = int(day_number(period.first)), int(day_number(period.last)) + 1
+        first, stop = np.searchsorted(self.edges, ends)
+        return slice(int(first), int(stop))

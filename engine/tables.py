@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quotacast.engine.activity import Activity
+from quotacast.engine.activity import Activity, Recent
 from quotacast.engine.book import Book
 from quotacast.engine.departures import Departures, Ints, crew, with_backfills
 from quotacast.engine.drivers import Drivers
@@ -213,17 +213,21 @@ class Tables:
 
     # -- what differs between draws ---------------------------------------------------------------
 
-    def block(self, first: int, draws: int, counted: Counted | None = None) -> dict[str, Any]:
+    def block(
+        self, first: int, draws: int, counted: Counted | None = None, recent: Recent | None = None
+    ) -> dict[str, Any]:
         """Arrays of draws ``first`` to ``first + draws - 1``.
 
         Parameters
         ----------
         counted : dict of ndarray, shape (draws, seats, steps), optional
             Activities by ``activity:<kind>`` are added to those that are there.
+        recent : Recent, optional
+            What recent activity does, if it is known already; then neither activities nor leads are made.
         """
         effects, prepared = self.effects, self.funnel.prepared
         row, stays = self._row(first, draws), self.departures.block(first, draws)
-        recent = self.activity.block(row, first, stays, counted)
+        known, recent = recent is not None, recent or self.activity.block(row, first, stays, counted)
         out: dict[str, Any] = {"first_draw": first, "parameter": row, **stays}
         out |= effects.arrivals(prepared.counts, self.bins, row, first)
         out |= recent.driven("created", out["created_base"])
@@ -232,8 +236,9 @@ class Tables:
         out |= self.stages.block(row, first)
         out["value_rep"] = effects.reps("value", row, first)
         out["value_time"] = effects.trend("value", row, first, prepared.value.quarters)
-        leads = self.leads.block(row, first, recent)
+        leads = None if known else self.leads.block(row, first, recent)
         out["leads"] = None if leads is None else self._by_row(leads | stays)
+        out["recent"] = recent
         return self._by_row(out)
 
     def _by_row(self, by_person: dict[str, Any]) -> dict[str, Any]:

@@ -23,9 +23,13 @@ from quotacast.models.periods import Calendar, month_index
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+_EPOCH = date(1970, 1, 1).toordinal()
+
 
 def day_number(days: Any) -> Ints:
     """Days since 1970-01-01 of dates, datetime64 arrays or Series; missing becomes the minimum int."""
+    if type(days) is date:  # by far the most frequent
+        return np.asarray(days.toordinal() - _EPOCH, dtype=np.int64)
     if isinstance(days, date):
         return np.asarray(np.datetime64(days, "D").astype(np.int64))
     return np.asarray(days, dtype="datetime64[D]").astype(np.int64)
@@ -33,7 +37,7 @@ def day_number(days: Any) -> Ints:
 
 def as_date(day: int) -> date:
     """Calendar date of a day number."""
-    return date.fromordinal(int(day) + date(1970, 1, 1).toordinal())
+    return date.fromordinal(int(day) + _EPOCH)
 
 
 def weekday_weights(days: Ints) -> Floats:

@@ -391,6 +391,34 @@ def test_what_is_the_same_is_taken(drivers: Callable[[], Drivers], same: int | N
     assert found.reps == wanted.reps
 
 
+def deals_of_all() -> Drivers:
+    changes = ("close_rate", 1.1), ("cycle_days", 0.8), ("deal_value", 1.3), ("margin", 0.9)
+    return Drivers(changes=tuple(Change(what, "company", times=times) for what, times in changes))
+
+
+@pytest.mark.parametrize(
+    ("drivers", "kept"),
+    [(deals_of_all, True), (wins_of_a_team, False), (leads_of_one, False), (dated, False)],
+)
+def test_what_leads_and_activities_bring_is_taken(drivers: Callable[[], Drivers], kept: bool) -> None:
+    wanted, reuse = futures(drivers(), None), Reuse(upstream=True)
+    futures(Drivers(), reuse)
+    with mock.patch.object(simulation.Tables, "block", autospec=True, side_effect=Tables.block) as block:
+        found = futures(drivers(), reuse)
+    assert all((call.args[4] is not None) == kept for call in block.call_args_list)
+    assert block.call_count == 3
+    for name, measure in wanted.columns.items():
+        np.testing.assert_array_equal(found.columns[name].dense(), measure.dense(), err_msg=name)
+
+
+def test_what_is_brought_and_too_large_is_not_kept() -> None:
+    wanted, reuse = futures(deals_of_all(), None), Reuse(upstream=True)
+    with mock.patch("quotacast.engine.reuse.LIMIT", 100_000):
+        futures(Drivers(), reuse)
+        found = futures(deals_of_all(), reuse)
+    np.testing.assert_array_equal(found.columns["won_cents"].dense(), wanted.columns["won_cents"].dense())
+
+
 def test_other_draws_seeds_steps_or_measures_share_nothing() -> None:
     reuse = Reuse()
     futures(Drivers(), reuse)

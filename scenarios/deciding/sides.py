@@ -90,6 +90,7 @@ def on_side(run: Run, name: str) -> Run:
 def fitted(found: Sequence[Side]) -> None:
     """Fit once, and choose the futures once, for all sides."""
     first = found[0].run
+    first.simulated.upstream = True
     made = {"funnel": first.funnel, "leaning": first.leaning, "simulated": first.simulated}
     for side in found:
         vars(side.run).update(made)
