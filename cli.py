@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -57,6 +59,8 @@ def main() -> None:
       quotacast example demo
       quotacast plan demo/plan.toml
     """
+    if threading.current_thread() is threading.main_thread():  # told to stop, as by Ctrl-C
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 # -- options shared by all answers ----------------------------------------------------------------------
