@@ -40,13 +40,11 @@ from quotacast.models.history.schema import NONE
 from quotacast.models.people import Employment
 from quotacast.models.periods import Period
 from quotacast.models.timegrid import day_number
-from quotacast.models.turnover import turnover
-from quotacast.scenarios.against import leaving_note
 from quotacast.scenarios.choose import check_quota_scopes
-from quotacast.scenarios.handed import open_deal_notes
 from quotacast.scenarios.leaned import Lean, lean
 from quotacast.scenarios.money import recognised
 from quotacast.scenarios.plan import Plan
+from quotacast.scenarios.plannotes import notes_of
 from quotacast.scenarios.sources import read
 from quotacast.scenarios.targets import BASE_DRAWS, as_factors, check_changes
 
@@ -106,21 +104,9 @@ class Run:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What the plan and the data make worth saying; raises where the plan does not fit the data."""
-        known = dict(zip(self._people.reps, self._people.team, strict=True))
-        teams = [str(t) for t in self.history.reps["team"].dropna().unique()]
-        logged = self.history.activities["kind"].dropna().unique()
-        said = self.plan.check_against(
-            known,
-            kinds=[str(kind) for kind in logged] if len(logged) else None,  # without any: refused by metric
-            as_of=self.history.as_of_date,
-            teams=teams,
-            segments=self._prepared.segment.levels,
-        )
-        grid = self._prepared.grid
-        leaving = leaving_note(self.plan.people, turnover(self._people, grid.first, grid.last))
-        handed = open_deal_notes(self.plan, self.history, known, self._prepared.segment)
+        said = notes_of(self.plan, self.history, self._prepared)
         associations = association_notes(self.drivers, self._prepared.chain, self._people)
-        return (*self.plan.notes, *said, *leaving, *handed, *associations, *self._prepared.notes)
+        return (*said, *associations, *self._prepared.notes)
 
     @property
     def plan_notes(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ proportion to how far it goes. Where the plan or the data tell no margin, bookin
 said. Commission follows attainment as cash does: each rep's bookings count towards the rep's quota for the
 longest kind of period that has one, and above it the plan's accelerator applies. So it is what
 `quotas --fair` expects to pay out, plus the plain rate on what reps without a quota (hires among them) book.
+Renewals and their commission are on neither side.
 """
 
 from __future__ import annotations

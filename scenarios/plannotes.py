@@ -1,4 +1,4 @@
-"""What a plan's moves hand over of what is open, in words."""
+"""What a plan and its data make worth saying."""
 
 from __future__ import annotations
 
@@ -9,8 +9,33 @@ import numpy as np
 from quotacast.engine.quota import Scope
 from quotacast.engine.reports.words import percent
 from quotacast.models.covariates import Covariate
+from quotacast.models.funnel import Prepared
 from quotacast.models.history.history import History
+from quotacast.models.turnover import turnover
+from quotacast.scenarios.against import leaving_note
 from quotacast.scenarios.plan import Plan
+
+
+def notes_of(plan: Plan, history: History, prepared: Prepared) -> tuple[str, ...]:
+    """The plan's own notes, and what is to be said of it beside these data.
+
+    Raises
+    ------
+    PlanError
+        Where the plan does not fit the data.
+    """
+    known = dict(zip(prepared.people.reps, prepared.people.team, strict=True))
+    logged = history.activities["kind"].dropna().unique()
+    said = plan.check_against(
+        known,
+        kinds=[str(kind) for kind in logged] if len(logged) else None,  # without any: refused by metric
+        as_of=history.as_of_date,
+        teams=[str(t) for t in history.reps["team"].dropna().unique()],
+        segments=prepared.segment.levels,
+    )
+    past = turnover(prepared.people, prepared.grid.first, prepared.grid.last)
+    handed = open_deal_notes(plan, history, known, prepared.segment)
+    return (*plan.notes, *said, *leaving_note(plan.people, past), *handed)
 
 
 def open_deal_notes(
