@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from quotacast.engine.activity import Recent
 from quotacast.engine.columns import Columns, spliced
+from quotacast.engine.kept_draws import KeptDraws
 from quotacast.engine.tables import Tables
 
 #: Arrays by row (rep) of deals and of leads; all others must not differ.
@@ -114,10 +115,12 @@ class Reuse:
     ----------
     upstream : bool
         Whether what comes before the deals is kept as well: worth its memory where scenarios follow.
+    draws : KeptDraws, optional
+        Those of earlier commands.
     """
 
-    def __init__(self, upstream: bool = False) -> None:
-        self.upstream = upstream
+    def __init__(self, upstream: bool = False, draws: KeptDraws | None = None) -> None:
+        self.upstream, self.draws = upstream, draws
         self._kept: dict[Any, tuple[Tables, dict[str, Columns], Upstream | None]] = {}
 
     def find(self, tables: Tables, draws: int, measures: Collection[str]) -> Before | None:

@@ -19,7 +19,7 @@ from quotacast.engine.columns import BLOCK as COLUMNS_BLOCK
 from quotacast.engine.columns import Columns, Part, join, take
 from quotacast.engine.drivers import ACTIVITY, Drivers
 from quotacast.engine.paths import MEASURES, Paths, Steps, components
-from quotacast.engine.reuse import Brought, Reuse, Upstream
+from quotacast.engine.reuse import Before, Brought, Reuse, Upstream
 from quotacast.engine.selling import Costs, past_costs, payroll
 from quotacast.engine.tables import Tables
 from quotacast.models.funnel import Funnel
@@ -105,19 +105,38 @@ def _columns(
     told: Callable[[float], None] | None,
     reuse: Reuse | None,
 ) -> dict[str, Columns]:
-    """Simulate what was not simulated before."""
+    """Simulate what was not simulated before, in this run or in an earlier one."""
     if reuse is None:
         return run_columns(tables, draws, measures, told)
     before = reuse.find(tables, draws, measures)
-    if before is None:
-        upstream = Upstream() if reuse.upstream else None
-        columns = run_columns(tables, draws, measures, told, upstream=upstream)
-        reuse.keep(tables, draws, columns, upstream)
-        return columns
+    if before is not None and before.everything(len(tables.crew.reps)):
+        return before.columns
+    upstream = None
+    columns = None if reuse.draws is None else reuse.draws.load(tables, draws, measures)
+    if columns is None:
+        if before is None:
+            upstream = Upstream() if reuse.upstream else None
+            columns = run_columns(tables, draws, measures, told, upstream=upstream)
+        else:
+            columns = _rest(tables, draws, measures, told, before)
+        if reuse.draws is not None:
+            reuse.draws.save(tables, draws, columns)
+    reuse.keep(tables, draws, columns, upstream)
+    return columns
+
+
+def _rest(
+    tables: Tables,
+    draws: int,
+    measures: Collection[str],
+    told: Callable[[float], None] | None,
+    before: Before,
+) -> dict[str, Columns]:
+    """Simulate what differs from before."""
     if before.upstream is not None:
         measures = [m for m in measures if m in MEASURES and m not in LEAD_MEASURES]
-    if not measures or before.everything(len(tables.crew.reps)):
-        return before.columns
+        if not measures:
+            return before.columns
     if before.same.any():
         tables.only(~before.same)
     return before.filled(run_columns(tables, draws, measures, told, before.block, brought=before.upstream))

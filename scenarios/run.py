@@ -18,6 +18,7 @@ from quotacast.engine.backtest.origins import spans
 from quotacast.engine.backtest.record import Record, load_record
 from quotacast.engine.backtest.targets import METRICS as LEANED_ON
 from quotacast.engine.drivers import Drivers
+from quotacast.engine.kept_draws import KeptDraws
 from quotacast.engine.metrics import measures_of
 from quotacast.engine.paths import Paths, Steps
 from quotacast.engine.quota import Quota, Scope
@@ -389,7 +390,7 @@ class Run:
     @cached_property
     def simulated(self) -> Reuse:
         """What was simulated with this funnel, the same for every scenario."""
-        return Reuse()
+        return Reuse(draws=KeptDraws(self.run_folder / "draws", self.fit_key))
 
     def periods(self, kind: str | None) -> tuple[Period, ...]:
         """Periods of a kind from the one that holds the first simulated day to the horizon."""

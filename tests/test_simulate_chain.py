@@ -3,86 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from datetime import date, timedelta
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
 
-from quotacast.engine import simulate as simulation
 from quotacast.engine.book import open_book
-from quotacast.engine.columns import columns_of, spliced
-from quotacast.engine.drivers import Absence, Change, Drivers, Hire, Leave
+from quotacast.engine.drivers import Change, Drivers, Hire, Leave
 from quotacast.engine.expected import expected_measures
 from quotacast.engine.leads import Leads
-from quotacast.engine.paths import Paths
-from quotacast.engine.reuse import Reuse
-from quotacast.engine.simulate import LEAD_MEASURES, measures_of, run_blocks, run_columns, simulate
+from quotacast.engine.simulate import LEAD_MEASURES, measures_of, run_blocks, run_columns
 from quotacast.engine.steps import Steps
 from quotacast.engine.tables import Tables
-from quotacast.engine.worlds import WorldSpec, draw_truth, make_world, write_world
 from quotacast.models.activities import LAG_WEEKS, lagged
 from quotacast.models.counts import bin_index
-from quotacast.models.funnel import Funnel, Prepared, assemble, prepare
-from quotacast.models.history.history import History
-from quotacast.models.history.read import read_history
 from quotacast.models.margins import read_margins
-from quotacast.models.periods import Calendar
-from quotacast.models.terms import Posterior
 from quotacast.models.timegrid import day_number
 
-CALENDAR = Calendar(year_starts=2)
-LAST, FIRST, HORIZON = date(2025, 11, 19), date(2025, 11, 20), date(2026, 2, 28)
-SUNDAY = date(2025, 11, 16)
-LEVELS = {"created": -1.2, "won": -4.1, "lost": -3.6, "value": 8.7, "leads": -0.6, "converted": -3.3}
-LEVELS |= {"disqualified": -3.4, "activity:call": 1.3, "activity:meeting": -0.9}
-YIELD = 0.7
+sys.path.insert(0, str(Path(__file__).parent))
+from chain_company import FIRST, HORIZON, LAST, SUNDAY, funnel, history, months
 
-
-@cache
-def history(last_day: date = LAST) -> History:
-    """Four reps in two teams; the usual as-of date cuts a month and a week."""
-    truth = draw_truth(np.random.default_rng(6), 4, 2, leads=True)
-    spec = WorldSpec(4, (("a", 2), ("b", 2)), date(2025, 1, 8), last_day, 4, truth)
-    with TemporaryDirectory() as scratch:
-        write_world(make_world(spec), Path(scratch) / "world", plan=False)
-        return read_history(Path(scratch) / "world" / "crm", as_of=spec.last_day)
-
-
-@cache
-def prepared(last_day: date = LAST, monthly: bool = False) -> Prepared:
-    """Models of weeks; of months, as where there are more reps than cells."""
-    with mock.patch("quotacast.models.counts.CELL_LIMIT", 10 if monthly else 10_000):
-        found = prepare(history(last_day), CALENDAR)
-    assert found.counts.bin == found.chain.activities["call"].bin == ("month" if monthly else "week")
-    return found
-
-
-@cache
-def funnel(draws: int = 2, beyond: float = 0.0, last_day: date = LAST, monthly: bool = False) -> Funnel:
-    """A funnel with generic effects, written down rather than fitted."""
-    known, rng, posteriors = prepared(last_day, monthly), np.random.default_rng(8), {}
-    for name, (declaration, _) in known.declared().items():
-        effects = {
-            t.name: np.maximum(
-                rng.normal(0.0, 0.2, (draws, t.size)) + t.prior_mean, -9.0 if t.lower is None else t.lower
-            )
-            for t in declaration.terms
-        }
-        effects["level"] = np.full((draws, 1), LEVELS.get(name, 0.4)) + rng.normal(0.0, 0.1, (draws, 1))
-        far = ("shock_sd", "trend_sd", "rep_quarter_sd", "rep_sd", "team_sd")
-        hyper = {h: np.full(draws, beyond if h in far else 0.37) for h in declaration.hyperparameters()}
-        posteriors[name] = Posterior(effects, hyper, {"method": "written"})
-    return dataclasses.replace(assemble(known, posteriors, 3), lead_yield=np.full(draws, YIELD))
-
-
-def months() -> Steps:
-    return Steps.covering(CALENDAR.periods("month", FIRST, HORIZON))
+sys.path.remove(str(Path(__file__).parent))
 
 
 def cut(kind: str, first: date = FIRST) -> Steps:
@@ -306,139 +251,3 @@ def test_leads_of_a_leaver_stop() -> None:
         assert drawn[name][:, 0, at:].sum() == 0
         assert drawn[name][:, 0, :at].sum() > 0
     assert set(measures_of(given)) == set(drawn)
-
-
-# -- simulating only what differs changes no number -----------------------------------------------
-
-DRAWS = 530  # two whole blocks and a part of one
-
-
-def futures(drivers: Drivers, reuse: Reuse | None, **more: Any) -> Paths:
-    """Futures of four reps."""
-    given = {"draws": DRAWS, "seed": 4} | more
-    return simulate(funnel(), history(), drivers, months(), HORIZON, reuse=reuse, **given)
-
-
-def rep(row: int) -> str:
-    """A rep of the history."""
-    return sorted(history().reps["rep_id"])[row]
-
-
-HIRES = (Hire("new", "a", date(2025, 12, 3)), Hire("newer", "b", date(2026, 1, 7)))
-
-
-def hired() -> Drivers:
-    return Drivers(hires=HIRES)
-
-
-def away() -> Drivers:
-    return Drivers(absences=(Absence(rep(1), date(2025, 12, 1), date(2026, 1, 9), 0.7),))
-
-
-def calls_of_one() -> Drivers:
-    return Drivers(changes=(Change("activity:call", f"rep:{rep(2)}", times=1.6),))
-
-
-def ramp_of_one() -> Drivers:
-    return Drivers(changes=(Change("ramp", f"rep:{rep(0)}", times=0.5),))
-
-
-def wins_of_a_team() -> Drivers:
-    return Drivers(changes=(Change("close_rate", "team:b", times=1.2),), hires=HIRES)
-
-
-def leads_of_one() -> Drivers:
-    return Drivers(changes=(Change("opportunities_created", f"rep:{rep(3)}", times=0.8),))
-
-
-def wins_of_all() -> Drivers:
-    return Drivers(changes=(Change("close_rate", "company", times=1.1),))
-
-
-def dated() -> Drivers:
-    return Drivers(changes=(Change("close_rate", f"rep:{rep(0)}", first=date(2026, 1, 5), times=1.3),))
-
-
-def leaving() -> Drivers:
-    return Drivers(leaves=(Leave(rep(2), date(2026, 1, 1)),))
-
-
-@pytest.mark.parametrize(
-    ("drivers", "same"),
-    [
-        (Drivers, None), (hired, 4), (away, 3), (calls_of_one, 3), (ramp_of_one, 3), (wins_of_a_team, 2),
-        (leads_of_one, 3), (wins_of_all, 0), (dated, 0), (leaving, 0),
-    ],
-)  # fmt: skip
-def test_what_is_the_same_is_taken(drivers: Callable[[], Drivers], same: int | None) -> None:
-    wanted, reuse = futures(drivers(), None), Reuse()
-    futures(Drivers(), reuse)
-    run = mock.Mock(wraps=simulation.run_columns)
-    only = mock.Mock(wraps=simulation.Tables.only)
-    with (
-        mock.patch.object(simulation, "run_columns", run),
-        mock.patch.object(simulation.Tables, "only", lambda self, rows: only(self, rows)),
-    ):
-        found = futures(drivers(), reuse)
-    assert run.call_count == (0 if same is None else 1)
-    if same:
-        rows = only.call_args.args[1]
-        assert (~rows).sum() == same
-    else:
-        assert only.call_count == 0
-    for name, measure in wanted.columns.items():
-        np.testing.assert_array_equal(found.columns[name].dense(), measure.dense(), err_msg=name)
-    assert found.reps == wanted.reps
-
-
-def deals_of_all() -> Drivers:
-    changes = ("close_rate", 1.1), ("cycle_days", 0.8), ("deal_value", 1.3), ("margin", 0.9)
-    return Drivers(changes=tuple(Change(what, "company", times=times) for what, times in changes))
-
-
-@pytest.mark.parametrize(
-    ("drivers", "kept"),
-    [(deals_of_all, True), (wins_of_a_team, False), (leads_of_one, False), (dated, False)],
-)
-def test_what_leads_and_activities_bring_is_taken(drivers: Callable[[], Drivers], kept: bool) -> None:
-    wanted, reuse = futures(drivers(), None), Reuse(upstream=True)
-    futures(Drivers(), reuse)
-    with mock.patch.object(simulation.Tables, "block", autospec=True, side_effect=Tables.block) as block:
-        found = futures(drivers(), reuse)
-    assert all((call.args[4] is not None) == kept for call in block.call_args_list)
-    assert block.call_count == 3
-    for name, measure in wanted.columns.items():
-        np.testing.assert_array_equal(found.columns[name].dense(), measure.dense(), err_msg=name)
-
-
-def test_what_is_brought_and_too_large_is_not_kept() -> None:
-    wanted, reuse = futures(deals_of_all(), None), Reuse(upstream=True)
-    with mock.patch("quotacast.engine.reuse.LIMIT", 100_000):
-        futures(Drivers(), reuse)
-        found = futures(deals_of_all(), reuse)
-    np.testing.assert_array_equal(found.columns["won_cents"].dense(), wanted.columns["won_cents"].dense())
-
-
-def test_other_draws_seeds_steps_or_measures_share_nothing() -> None:
-    reuse = Reuse()
-    futures(Drivers(), reuse)
-    for more in ({"draws": 77}, {"seed": 5}, {"measures": ["won"]}):
-        wanted, found = futures(hired(), None, **more), futures(hired(), reuse, **more)
-        for name, measure in wanted.columns.items():
-            np.testing.assert_array_equal(found.columns[name].dense(), measure.dense())
-
-
-def test_columns_are_put_together_rep_by_rep() -> None:
-    rng = np.random.default_rng(2)
-    before, now = rng.poisson(0.6, (9, 3, 4, 2)), rng.poisson(1.3, (9, 5, 4, 2)) * 300
-    same = np.array([True, False, True, False, False])
-    found = spliced(columns_of(before, 4), columns_of(now, 4), same)
-    wanted = now.copy()
-    wanted[:, [0, 2]] = before[:, [0, 2]]
-    np.testing.assert_array_equal(found.dense(), wanted)
-
-
-def test_columns_of_other_draws_are_refused() -> None:
-    one, other = columns_of(np.ones((9, 2, 3)), 4), columns_of(np.ones((8, 2, 3)), 4)
-    with pytest.raises(ValueError, match="against"):
-        spliced(one, other, np.array([True, False]))
