@@ -39,13 +39,18 @@ class KeptDraws:
         Where they are; made when first needed.
     fit : str
         Fingerprint of the fit and its data.
+    least : int
+        Simulations of fewer draws, as searches make many of, are not kept.
     """
 
     folder: Path
     fit: str
+    least: int = 1
 
     def load(self, tables: Tables, draws: int, measures: Collection[str]) -> dict[str, Columns] | None:
         """Columns of the measures, or None where they are not kept."""
+        if draws < self.least:
+            return None
         path = self._path(tables, draws, measures)
         try:
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
@@ -57,7 +62,7 @@ class KeptDraws:
 
     def save(self, tables: Tables, draws: int, columns: Mapping[str, Columns]) -> None:
         """Keep columns where there is room for them; a disk that cannot take them is no error."""
-        if sum(c.nbytes for c in columns.values()) > BYTES // 2:
+        if draws < self.least or sum(c.nbytes for c in columns.values()) > BYTES // 2:
             return
         arrays: dict[str, Any] = {}
         for name, found in columns.items():

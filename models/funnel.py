@@ -392,18 +392,31 @@ _FITTERS: Mapping[Method, Fitter] = {
 
 
 def assemble(
-    prepared: Prepared, posteriors: Mapping[str, Posterior], seed: int, check: bool = True
+    prepared: Prepared,
+    posteriors: Mapping[str, Posterior],
+    seed: int,
+    check: bool = True,
+    checks: Mapping[str, Mapping[str, float | bool]] | None = None,
 ) -> Funnel:
-    """Put fitted models together; deterministic given the posteriors, so that a stored fit can be reused."""
-    declared = prepared.declared() if check else {}
-    checks = {name: predictive_check(*declared[name], posteriors[name], seed) for name in declared}
+    """Put fitted models together; deterministic given the posteriors, so that a stored fit can be reused.
+
+    Parameters
+    ----------
+    check : bool
+        Whether to make posterior-predictive checks.
+    checks : mapping, optional
+        Those that were made when the models were fitted.
+    """
+    if checks is None:
+        declared = prepared.declared() if check else {}
+        checks = {name: predictive_check(*declared[name], posteriors[name], seed) for name in declared}
     return Funnel(
         prepared,
         posteriors,
         bootstrap_residuals(prepared.value, posteriors["value"], seed),
         _segment_mix(prepared, posteriors["won"].draws, seed),
         _lead_yield(prepared, posteriors["won"].draws, seed),
-        checks,
+        dict(checks),
     )
 
 

@@ -106,6 +106,15 @@ def load_fit(folder: Path, names: tuple[str, ...], key: str) -> dict[str, Poster
         return None  # absent, cut off or not ours: fitting again mends it
 
 
+def load_checks(folder: Path, names: tuple[str, ...]) -> dict[str, Any] | None:
+    """Posterior-predictive checks stored with a fit, or None where one is missing."""
+    try:
+        told = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["checks"]
+        return {name: dict(told[name]) for name in names}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _file(model: str) -> str:
     """Name of a model's file; names of activities come from the data and may hold anything."""
     return f"{quote(model, safe='')}.nc"

@@ -275,9 +275,11 @@ class Run:
                 seed=self.plan.seed,
                 told=lambda name, share: self.told(f"fitting: {name} done", share),
             )
-            store.save_fit(self.fit_folder, found.posteriors, {"key": self.fit_key, **self._manifest()})
+            told = {"key": self.fit_key, "checks": found.checks, **self._manifest()}
+            store.save_fit(self.fit_folder, found.posteriors, told)
         else:
-            found = assemble(self._prepared, stored, self.plan.seed)
+            checks = store.load_checks(self.fit_folder, self.models)
+            found = assemble(self._prepared, stored, self.plan.seed, checks=checks)
         require_trust(found, self.force)
         return found
 
@@ -390,7 +392,7 @@ class Run:
     @cached_property
     def simulated(self) -> Reuse:
         """What was simulated with this funnel, the same for every scenario."""
-        return Reuse(draws=KeptDraws(self.run_folder / "draws", self.fit_key))
+        return Reuse(draws=KeptDraws(self.run_folder / "draws", self.fit_key, self.plan.draws))
 
     def periods(self, kind: str | None) -> tuple[Period, ...]:
         """Periods of a kind from the one that holds the first simulated day to the horizon."""

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quotacast.models.store import MANIFEST, fingerprint, load_fit, new_folder, save_fit
+from quotacast.models.store import MANIFEST, fingerprint, load_checks,
+    load_fit, new_folder, save_fit
 from quotacast.models.terms import Posterior
 
 MANIFEST_IN = {"key": "abc", "seed": 3}
@@ -63,6 +64,16 @@ def test_another_key_is_no_fit(tmp_path: Path) -> None:
     save_fit(tmp_path / "f", fitted(), MANIFEST_IN)
     assert load_fit(tmp_path / "f", ("won", "value"), "abd") is None
     assert load_fit(tmp_path / "elsewhere", ("won",), "abc") is None
+
+
+def test_checks_are_stored_with_the_fit_and_none_may_be_missing(tmp_path: Path) -> None:
+    checks = {"won": {"total_p": 0.41, "passed": True}, "value": {"total_p": 0.003, "passed": False}}
+    save_fit(tmp_path / "f", fitted(), {**MANIFEST_IN, "checks": checks})
+    assert load_checks(tmp_path / "f", ("won", "value")) == checks
+    assert load_checks(tmp_path / "f", ("won", "value", "lost")) is None
+    assert load_checks(tmp_path / "elsewhere", ("won",)) is None
+    save_fit(tmp_path / "older", fitted(), MANIFEST_IN)
+    assert load_checks(tmp_path / "older", ("won",)) is None
 
 
 @pytest.mark.parametrize("lost", ["won.nc", MANIFEST])

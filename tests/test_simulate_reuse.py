@@ -235,6 +235,8 @@ def test_without_room_nothing_is_kept(tmp_path: Path) -> None:
     with mock.patch("quotacast.engine.kept_draws.BYTES", 1000):
         futures(Drivers(), kept(tmp_path))
     assert not list(tmp_path.iterdir())
+    futures(Drivers(), Reuse(draws=KeptDraws(tmp_path, "one", DRAWS + 1)))
+    assert not list(tmp_path.iterdir())
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     futures(Drivers(), kept(blocked / "draws"))  # a disk that takes nothing is no error
