@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quotacast.models.store import MANIFEST, fingerprint, load_checks,
-    load_fit, new_folder, save_fit
+from quotacast.models.store import MANIFEST, fingerprint, load_checks, load_fit, new_folder, save_fit
 from quotacast.models.terms import Posterior
 
 MANIFEST_IN = {"key": "abc", "seed": 3}
