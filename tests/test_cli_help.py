@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,16 @@ def test_every_command_stands_in_one_group() -> None:
 
 def test_version() -> None:
     assert CliRunner().invoke(main, ["--version"]).output == f"quotacast, version {__version__}\n"
+
+
+def test_being_told_to_stop_is_answered_like_ctrl_c() -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        CliRunner().invoke(main, ["example", "--help"])
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_help_imports_nothing_heavy() -> None:
