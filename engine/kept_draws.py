@@ -38,7 +38,7 @@ class KeptDraws:
     folder : Path
         Where they are; made when first needed.
     fit : str
-        Fingerprint of the fit and its data.
+        Fingerprint of the fit and its data; the funnel's own is told beside it, for it may be a changed one.
     least : int
         Simulations of fewer draws, as searches make many of, are not kept.
     """
@@ -92,6 +92,7 @@ class KeptDraws:
     def _path(self, tables: Tables, draws: int, measures: Collection[str]) -> Path:
         told = {
             "fit": self.fit,
+            "funnel": tables.funnel.fingerprint,
             "source": _source(),
             "drivers": repr(tables.drivers),
             "steps": tables.steps.edges.tolist(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -142,6 +143,21 @@ class Funnel:
     def draws(self) -> int:
         """Posterior draws."""
         return self.posteriors["won"].draws
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of everything that was drawn: two funnels that share it simulate the same, given the same data."""
+        digest = hashlib.blake2b(digest_size=16)
+        drawn = {
+            f"{name} {k}": x for name, p in self.posteriors.items() for k, x in (p.effects | p.hyper).items()
+        }
+        rest = self.residuals
+        drawn |= {"mix": self.mix, "yield": self.lead_yield, "residuals": rest.values}
+        drawn |= {"shares": rest.cumulative, "zero": rest.zero_share}
+        for name, values in sorted(drawn.items()):
+            digest.update(f"{name} {values.dtype} {values.shape}".encode())
+            digest.update(np.ascontiguousarray(values))
+        return digest.hexdigest()
 
     @cached_property
     def comovements(self) -> Mapping[str, tuple[str, Comovement]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,21 @@ def test_other_draws_are_not_taken_for_these(
 ) -> None:
     futures(hired(), kept(tmp_path))
     assert simulated(drivers(), kept(tmp_path, fit), **more)[1] == 1
+
+
+def test_another_funnel_of_the_same_data_is_simulated_anew(tmp_path: Path) -> None:
+    """As where somebody asks what steadier activity would do: the fit is the same, what is drawn is not."""
+    posteriors = dict(funnel().posteriors)
+    calls = posteriors["activity:call"]
+    posteriors["activity:call"] = replace(
+        calls, hyper=calls.hyper | {"overdispersion": np.zeros(calls.draws)}
+    )
+    other = replace(funnel(), posteriors=posteriors)
+    assert other.fingerprint != funnel().fingerprint == replace(funnel()).fingerprint
+    futures(Drivers(), kept(tmp_path))
+    with mock.patch.object(simulation, "run_columns", wraps=simulation.run_columns) as run:
+        simulate(other, history(), Drivers(), months(), HORIZON, draws=DRAWS, seed=4, reuse=kept(tmp_path))
+    assert run.call_count == 1
 
 
 def test_other_source_is_simulated_anew(tmp_path: Path) -> None:
