@@ -149,14 +149,16 @@ class Funnel:
         """Of everything that was drawn: two funnels that share it simulate the same, given the same data."""
         digest = hashlib.blake2b(digest_size=16)
         drawn = {
-            f"{name} {k}": x for name, p in self.posteriors.items() for k, x in (p.effects | p.hyper).items()
+            f"{name} {k}": x
+            for name, p in self.posteriors.items()
+            for k, x in {**p.effects, **p.hyper}.items()
         }
         rest = self.residuals
         drawn |= {"mix": self.mix, "yield": self.lead_yield, "residuals": rest.values}
         drawn |= {"shares": rest.cumulative, "zero": rest.zero_share}
         for name, values in sorted(drawn.items()):
             digest.update(f"{name} {values.dtype} {values.shape}".encode())
-            digest.update(np.ascontiguousarray(values))
+            digest.update(values.tobytes())
         return digest.hexdigest()
 
     @cached_property
