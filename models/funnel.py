@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quotacast.errors import DataError, FitError
 from quotacast.models.amounts import (
@@ -148,14 +149,10 @@ class Funnel:
     def fingerprint(self) -> str:
         """Of everything that was drawn: two funnels that share it simulate the same, given the same data."""
         digest = hashlib.blake2b(digest_size=16)
-        drawn = {
-            f"{name} {k}": x
-            for name, p in self.posteriors.items()
-            for k, x in {**p.effects, **p.hyper}.items()
-        }
-        rest = self.residuals
-        drawn |= {"mix": self.mix, "yield": self.lead_yield, "residuals": rest.values}
-        drawn |= {"shares": rest.cumulative, "zero": rest.zero_share}
+        drawn: dict[str, NDArray[Any]] = {"mix": self.mix, "yield": self.lead_yield}
+        drawn |= {f"residuals {name}": values for name, values in vars(self.residuals).items()}
+        for name, found in self.posteriors.items():
+            drawn |= {f"{name} {k}": values for k, values in {**found.effects, **found.hyper}.items()}
         for name, values in sorted(drawn.items()):
             digest.update(f"{name} {values.dtype} {values.shape}".encode())
             digest.update(values.tobytes())
