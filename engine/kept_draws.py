@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from quotacast.models import store
 
 #: How many simulations are kept, and how much they may take together.
 FILES, BYTES = 12, 1_000_000_000
+#: Seconds after which an unfinished file is nobody's.
+ABANDONED = 3600.0
 _ARRAYS = ("begin", "at", "draw", "value")
 
 
@@ -52,9 +55,10 @@ class KeptDraws:
         if draws < self.least:
             return None
         path = self._path(tables, draws, measures)
+        place = {name: number for number, name in enumerate(sorted(measures))}
         try:
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                found = {name: _columns(file, name) for name in measures}
+                found = {name: _columns(file, place[name]) for name in measures}
             os.utime(path)  # used now: the last to go
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
@@ -65,9 +69,9 @@ class KeptDraws:
         if draws < self.least or sum(c.nbytes for c in columns.values()) > BYTES // 2:
             return
         arrays: dict[str, Any] = {}
-        for name, found in columns.items():
-            arrays[f"{name}/stored"] = np.array([*found.stored, found.block], dtype=np.int64)
-            arrays |= {f"{name}/{part}": getattr(found, part) for part in _ARRAYS}
+        for number, (_, found) in enumerate(sorted(columns.items())):  # names of activities may hold anything
+            arrays[f"{number}_stored"] = np.array([*found.stored, found.block], dtype=np.int64)
+            arrays |= {f"{number}_{part}": getattr(found, part) for part in _ARRAYS}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             handle, work = tempfile.mkstemp(suffix=".part", dir=self.folder)
@@ -88,6 +92,9 @@ class KeptDraws:
             total += file.stat().st_size
             if number >= FILES or total > BYTES:
                 file.unlink(missing_ok=True)
+        for part in self.folder.glob("*.part"):  # of a command that was killed while it wrote
+            if time.time() - part.stat().st_mtime > ABANDONED:
+                part.unlink(missing_ok=True)
 
     def _path(self, tables: Tables, draws: int, measures: Collection[str]) -> Path:
         told = {
@@ -104,9 +111,9 @@ class KeptDraws:
         return self.folder / f"{store.fingerprint(told)[:32]}.npz"
 
 
-def _columns(file: Any, name: str) -> Columns:
-    *stored, block = (int(x) for x in file[f"{name}/stored"])
-    begin, at, draw, value = (file[f"{name}/{part}"] for part in _ARRAYS)
+def _columns(file: Any, number: int) -> Columns:
+    *stored, block = (int(x) for x in file[f"{number}_stored"])
+    begin, at, draw, value = (file[f"{number}_{part}"] for part in _ARRAYS)
     return Columns((stored[0], stored[1], stored[2], stored[3]), block, begin, at, draw, value)
 
 

@@ -66,8 +66,7 @@ class Brought:
         created = {
             name: {k: v for k, v in kind.items() if k == "created"} for name, kind in vars(recent).items()
         }
-        narrow = (x.astype(np.int16) for x in (day, segment, owner))
-        day, segment, owner = narrow
+        day, segment, owner = (x.astype(np.int16) for x in (day, segment, owner))
         return cls(Recent(**created), at.astype(np.int32), day, segment, stream, owner)
 
     @property
@@ -181,7 +180,8 @@ class Before:
 
 
 def _key(tables: Tables, draws: int, measures: Collection[str]) -> Any:
-    return id(tables.funnel), tables.seed, draws, tables.steps.edges.tobytes(), frozenset(measures)
+    days = tables.grid.first, tables.grid.last, tables.steps.edges.tobytes()
+    return id(tables.funnel), tables.seed, draws, days, frozenset(measures)
 
 
 def unchanged(tables: Tables, before: Tables) -> NDArray[np.bool_]:

@@ -108,10 +108,9 @@ def _columns(
     """Simulate what was not simulated before, in this run or in an earlier one."""
     if reuse is None:
         return run_columns(tables, draws, measures, told)
-    before = reuse.find(tables, draws, measures)
+    before, upstream = reuse.find(tables, draws, measures), None
     if before is not None and before.everything(len(tables.crew.reps)):
         return before.columns
-    upstream = None
     columns = None if reuse.draws is None else reuse.draws.load(tables, draws, measures)
     if columns is None:
         if before is None:

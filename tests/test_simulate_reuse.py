@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -182,8 +183,33 @@ def test_the_next_command_reads_what_was_simulated(tmp_path: Path) -> None:
     assert times == 0
     for name, measure in wanted.columns.items():
         np.testing.assert_array_equal(found.columns[name].dense(), measure.dense(), err_msg=name)
+    assert list(found.columns) == list(wanted.columns)  # files of draws are written in this order
     assert found.reps == wanted.reps
     assert found.teams == wanted.teams
+
+
+def test_names_of_activities_may_hold_anything(tmp_path: Path) -> None:
+    tables_of, hostile = mock.Mock(), "activity:../\x00=1+1"
+    tables_of.steps.edges = np.arange(4)
+    tables_of.funnel.fingerprint, tables_of.drivers = "one", Drivers()
+    tables_of.grid.first, tables_of.grid.last, tables_of.seed = 1, 9, 4
+    columns = {hostile: columns_of(np.arange(36).reshape(6, 2, 3)), "won": columns_of(np.ones((6, 2, 3)))}
+    disk = KeptDraws(tmp_path / "draws", "one")
+    disk.save(tables_of, 6, columns)
+    found = disk.load(tables_of, 6, list(columns))
+    assert found is not None
+    np.testing.assert_array_equal(found[hostile].dense(), columns[hostile].dense())
+    assert [file.parent.name for file in tmp_path.rglob("*.*")] == ["draws"]
+
+
+def test_what_a_killed_command_left_is_removed(tmp_path: Path) -> None:
+    old, young = tmp_path / "old.part", tmp_path / "young.part"
+    for file in (old, young):
+        file.write_bytes(b"half")
+    os.utime(old, (1e9, 1e9))
+    futures(Drivers(), kept(tmp_path))
+    assert young.exists()  # somebody may be writing it
+    assert not old.exists()
 
 
 @pytest.mark.parametrize(
