@@ -71,8 +71,9 @@ def test_on_a_place_of_the_table_counts_are_exact() -> None:
 
 
 def test_beyond_the_table_counts_are_added_up() -> None:
-    mean = np.array([SMALLEST / 3.1, LARGEST * 1.7, SMALLEST * 0.9999, LARGEST])
-    u, phi = np.array([0.991, 0.37, 0.987, 0.62]), 1.0 / (0.44**2 + 1e-9)
+    outside = np.array([SMALLEST / 3.1, SMALLEST * 0.9999, LARGEST, *LARGEST * np.linspace(1.003, 1.9, 30)])
+    mean, u = np.repeat(outside, 4), np.tile([0.013, 0.37, 0.62, 0.991], outside.size)
+    phi = 1.0 / (0.44**2 + 1e-9)
     found = from_table(u, mean, 0.44, np.array([0.4, 0.5]))
     np.testing.assert_array_equal(found, [count(a, m, phi) for a, m in zip(u, mean, strict=True)])
 
