@@ -146,8 +146,8 @@ class Activity:
         return self._worked(kind, self.drivers.changes), self._worked(kind, self.drivers.driving())
 
     def _count(self, kind: str, at_work: Any, rates: dict[str, Any], by_step: Any, by_week: Any) -> None:
-        from quotacast.engine.kernel import bin_keys
         from quotacast.engine.kernel_activity import activities
+        from quotacast.engine.kernel_arrivals import bin_keys
 
         activities(
             at_work=at_work,

@@ -9,39 +9,37 @@ the first simulated day; a day index at or beyond the last day means "not within
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numba
 import numpy as np
 
-from quotacast.engine.kernel_arrivals import AHEAD, arrivals, numbers_per_bin, room_for
-from quotacast.engine.kernel_spells import paths, rows_by_rep
-from quotacast.engine.kernel_stages import walk
-from quotacast.engine.streams import GOLDEN, PER_DRAW, mix, unit
+from quotacast.engine.kernel_arrivals import arrivals, draw_numbers
+from quotacast.engine.kernel_batch import (
+    AHEAD,
+    CAUSE,
+    HEIR,
+    LIVES,
+    can_be_won,
+    draw_waits,
+    factors,
+    hazards,
+    largest_odds,
+    largest_ratio,
+    last_of,
+    only_wins,
+    rep_segment,
+    room_for,
+    without_sure_losses,
+)
+from quotacast.engine.kernel_spells import FINE, add_up, day_of, no_sums, spell_of, stretch_of
+from quotacast.engine.kernel_stages import close_staged, staged_hazards
+from quotacast.engine.streams import PER_DRAW, mix, unit
 
-#: Places per weighted day of the guides from a cumulative value to its index; a power of 2, so exact.
-FINE = 4
 #: Entries of the guide to a row of cumulative shares; a power of 2, so exact.
 GUIDE = 8192
 _U = np.uint64
-# Places of a deal's own stream.
-_WAIT, _CAUSE = _U(0), _U(1)  # 2 and 3 are those of arrivals
+# Places of a deal's own stream; 0 to 3 are those of all lives and of arrivals.
 _VALUE, _RATIO, _ZERO, _MARGIN = _U(4), _U(5), _U(6), _U(7)
-#: Makes the stream that chooses an heir out of a deal's or a lead's own.
-HEIR = _U(0xA0761D6478BD642F)
-
-
-@numba.njit(cache=True, nogil=True)
-def day_guide(cumulative):
-    """First index whose upper cumulative value reaches each multiple of 1 / FINE: where to start looking."""
-    last = cumulative.shape[0] - 2
-    guide = np.empty(int(cumulative[last + 1] * FINE) + 2, dtype=np.int32)
-    day = 0
-    for g in range(guide.shape[0]):
-        while day < last and cumulative[day + 1] < g / FINE:
-            day += 1
-        guide[g] = day
-    return guide
 
 
 @numba.njit(cache=True, nogil=True)
@@ -55,33 +53,81 @@ def _share_guide(cumulative, guide):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def draw_rates(p, d, position, age, time, out):
-    """Hazards of a cause in a draw, but for the rep's and a deal's factors, into ``out`` (bands, pieces)."""
-    for band in range(out.shape[0]):
-        for piece in range(out.shape[1]):
-            out[band, piece] = age[p, band, position[piece]] * time[d, piece]
+def _draw_sizes(
+    n, draw, rep, start, segment, stream, centre, time, quarter_of_day, residual, shares, guide, size
+):
+    """Logarithms of the amounts of some deals, into ``size``.
+
+    Parameters
+    ----------
+    centre : ndarray, shape (reps, segments)
+    time : ndarray, shape (quarters,)
+    """
+    last = residual.shape[0] - 1
+    for k in range(n):
+        u = unit(stream[k], draw + _VALUE)
+        pick = guide[int(u * GUIDE)]
+        while pick < last and shares[pick] < u:
+            pick += 1
+        size[k] = centre[rep[k], segment[k]] + time[quarter_of_day[start[k]]] + residual[pick]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def rates(d, r, quarter, rep, of_draw, cycle_times, out):
-    """The same for a rep whose cycle lasts so many times as long, into ``out`` (bands x pieces,)."""
-    bands, pieces = of_draw.shape
-    for band in range(bands):
-        for piece in range(pieces):
-            out[band * pieces + piece] = (
-                of_draw[band, piece] * rep[d, r, quarter[piece]] / cycle_times[r, piece]
-            )
+def _own_factors(n, rep, segment, size, edges, win, loss, band_win, band_loss, own_win, own_loss):
+    """Factors of both hazards of new deals: rep's and segment's (reps, segments) by the amount's (bands,)."""
+    for k in range(n):
+        r, s, band = rep[k], segment[k], 0
+        if not math.isnan(size[k]):
+            band = 1
+            for e in range(edges.shape[0]):
+                band += size[k] > edges[e]
+        own_win[k], own_loss[k] = win[r, s] * band_win[band], loss[r, s] * band_loss[band]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _add_open(
+    first, last, n, draw, order, at, rep_of, key, starts, segments, bands, amounts, rows, stage, seat, win,
+    loss, band_win, band_loss, choose, odds, staged_odds, times, stream, rep, start, segment, owner, row,
+    own_win, own_loss, size, which,
+):  # fmt: skip
+    """Add the open deals of some reps behind ``n`` lives, those in a stage at the end of the room for all.
+
+    Where ``choose``, those are left out that are lost whenever they end (see
+    :func:`quotacast.engine.kernel_batch.without_sure_losses`); in a stage odds are ``staged_odds`` times as
+    large.
+
+    Returns
+    -------
+    tuple of int
+        The place after the last without a stage, and that of the first in one.
+    """
+    unstaged, staged = n, n + at[last] - at[first]
+    for i in order[at[first] : at[last]]:
+        r, s, band, in_stage = rep_of[i], segments[i], bands[i], stage.shape[0] > 0 and stage[i] >= 0
+        if choose and not can_be_won(key[i], draw, odds[r, s] * (staged_odds if in_stage else 1.0), times):
+            continue
+        if in_stage:
+            staged -= 1
+            k = staged
+        else:
+            k = unstaged
+            unstaged += 1
+        stream[k], rep[k], start[k], segment[k], owner[k] = key[i], r, starts[i], s, seat[r]
+        row[k], size[k], which[k] = rows[i], amounts[i], i
+        own_win[k], own_loss[k] = win[r, s] * band_win[band], loss[r, s] * band_loss[band]
+    return unstaged, staged
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def close_deals(
-    guide,
-    bin_key,  # (reps, bins)
-    place,  # where a deal's spells are: of open deals, then of new ones by rep and day of creation
-    spell,
-    span,
-    deal_order,  # open deals by rep
-    deal_at,  # (reps + 1,) where those of each rep begin
+    guide,  # what all draws have in common, see :func:`quotacast.engine.kernel_spells.shared`
+    bin_key,
+    spells,
+    pace,
+    deal_row,
+    new_row,
+    deal_order,
+    deal_at,
     first_draw,
     parameter,  # (draws,) row of the posterior
     # time
@@ -188,204 +234,187 @@ def close_deals(
     won_cents,
     margin_cents,
 ):
-    """Simulate some draws of a block; see the module :mod:`quotacast.engine.tables` for every array.
-
-    One long function on purpose: a compiled helper that takes arrays costs more than what it does, for every
-    array is handed over as seven words and its references are counted, atomically, for each of the deals.
-    """
-    reps, deals, bins = created_base.shape[1], deal_rep.shape[0], bin_label.shape[0]
-    bands, pieces, values = age_edges.shape[0], position.shape[0], residual.shape[0]
+    """Simulate some draws of a block; see the module :mod:`quotacast.engine.tables` for every array."""
+    reps, bins, days = created_base.shape[1], bin_label.shape[0], weights.shape[0]
+    cells, values = age_edges.shape[0] * position.shape[0], residual.shape[0]
+    segments, stretches = segment_win.shape[1], spells.stretch_piece.shape[0]
+    rows = new_row + days
+    paces, every_piece = spells.at.shape[0] // rows, np.arange(position.shape[0])
+    piece_win, piece_loss = np.empty((reps, position.shape[0])), np.empty((reps, position.shape[0]))
     shares, share_at = np.empty_like(residual_shares[0]), np.empty(GUIDE + 1, dtype=np.int32)
-    draw_win, draw_loss = np.empty((bands, pieces)), np.empty((bands, pieces))
-    rate_win, rate_loss = np.empty(bands * pieces), np.empty(bands * pieces)
-    mean, lot, number = np.zeros(bins), np.zeros(bins), np.zeros(bins, dtype=np.int64)
-    new, new_stream = room_for(256)
-    begin, end, cell, piece = spell[0], spell[1], spell[2], spell[3]
-    before, risk = span[0], span[1]
-    days = weights.shape[0]
-    rows = 1 if place.shape[0] > deals + days + 1 else 0  # spells by rep, where cycles are changed
+    cell_win, cell_loss = np.empty(cells), np.empty(cells)
+    staged_win, staged_loss, staged_move = np.empty(cells), np.empty(cells), np.empty(cells)
+    stretch_win, stretch_loss = np.empty((reps, stretches)), np.empty((reps, stretches))
+    of_win, of_loss = np.empty((reps, segments)), np.empty((reps, segments))
+    centre, odds = np.empty((reps, segments)), np.empty((reps, segments))
+    mean, lot, number = np.zeros((reps, bins)), np.zeros((reps, bins)), np.zeros((reps, bins), dtype=np.int64)
+    there, total = np.zeros(reps, dtype=np.bool_), np.zeros(reps, dtype=np.int64)
+    lives, sums = room_for(LIVES), no_sums(spells, rows)
+    coming = (joined > 0).any() or (gone < days).any()
     bootstraps, margins = margin_shares.shape[0], margin.shape[0] * (margin_cents.shape[0] > 0)
     keep_created, keep_won, keep_lost = created.shape[0] > 0, won.shape[0] > 0, lost.shape[0] > 0
     keep_days, keep_cents = won_days.shape[0] > 0, won_cents.shape[0] > 0
     money = keep_cents or margins > 0
     closings = keep_won or keep_lost or keep_days or money
+    quarter_of_day, most_times = quarter[piece_of_day], share_times.max() if changed else 1.0
+    staged_odds = 1.0
     for d in range(parameter.shape[0]):
         p = parameter[d]
         draw = _U(first_draw + d) * PER_DRAW
         shares[:] = residual_shares[p]  # read in order, once, into the cache
         _share_guide(shares, share_at)
-        draw_rates(p, d, position, age_win, time_win, draw_win)
-        draw_rates(p, d, position, age_loss, time_loss, draw_loss)
-        for r in range(reps):
-            nobody = deal_at[r + 1] == deal_at[r] and begun_at[d, r + 1] == begun_at[d, r]
-            if not asked[r] or (joined[d, r] >= days and nobody):
-                continue
-            rates(d, r, quarter, rep_win, draw_win, cycle_times, rate_win)
-            rates(d, r, quarter, rep_loss, draw_loss, cycle_times, rate_loss)
-            rep_wins, rep_losses, rep_value, shares_of = (
-                base_win[d, r],
-                base_loss[d, r],
-                value_rep[d, r],
-                mix_row[r],
+        hazards(p, d, position, age_win, time_win, cell_win)
+        hazards(p, d, position, age_loss, time_loss, cell_loss)
+        factors(d, rep_win, quarter, cycle_times, spells.stretch_piece, stretch_win)
+        factors(d, rep_loss, quarter, cycle_times, spells.stretch_piece, stretch_loss)
+        rep_segment(d, p, base_win, segment_win, of_win)
+        rep_segment(d, p, base_loss, segment_loss, of_loss)
+        if staged:
+            staged_hazards(
+                p, d, cell_win, cell_loss, time_move, stage_arrays, staged_win, staged_loss, staged_move
             )
-            expected = numbers_per_bin(
-                d, r, p, draw, bin_key, at_work, bin_edges, bin_quarter, bin_middle, tenure, tenure_edges,
-                follows, ramp_days, joined, gone, created_base, created_time, created_rep, created_tenure,
-                driven, created_drive, dispersion, numbers, mean, lot, number,
+            factors(d, rep_win, quarter, cycle_times, every_piece, piece_win)
+            factors(d, rep_loss, quarter, cycle_times, every_piece, piece_loss)
+        if not keep_lost:
+            best = largest_ratio(cell_win, cell_loss) * largest_ratio(amount_win[p], amount_loss[p])
+            largest_odds(best, of_win, of_loss, stretch_win, stretch_loss, odds)
+            if staged:
+                staged_odds = largest_ratio(staged_win, staged_loss) / largest_ratio(cell_win, cell_loss)
+                staged_odds *= largest_ratio(stage_arrays[0][p].reshape(-1), stage_arrays[1][p].reshape(-1))
+        for r in range(reps):
+            held = deal_at[r + 1] - deal_at[r] + begun_at[d, r + 1] - begun_at[d, r]
+            there[r] = asked[r] and (joined[d, r] < days or held > 0)
+            for s in range(segments):
+                centre[r, s] = value_segment[p, s] + value_rep[d, r]
+        draw_numbers(
+            d, p, draw, there, bin_key, at_work, bin_edges, bin_quarter, bin_middle, tenure, tenure_edges,
+            follows, ramp_days, joined, gone, created_base, created_time, created_rep, created_tenure, driven,
+            created_drive, dispersion, numbers, mean, lot, number, total,
+        )  # fmt: skip
+        for r in range(reps):
+            if there[r]:
+                total[r] += deal_at[r + 1] - deal_at[r] + begun_at[d, r + 1] - begun_at[d, r]
+        last = 0
+        while last < reps:
+            first = last
+            last, held = last_of(first, total, there, pace, LIVES)
+            if held == 0:
+                continue
+            if held + AHEAD > lives.stream.shape[0]:
+                lives = room_for(2 * held)
+            stream, rep, start, segment = lives.stream, lives.rep, lives.start, lives.segment
+            owner, row, size = lives.owner, lives.row, lives.size
+            own_win, own_loss, which = lives.own_win, lives.own_loss, lives.which
+            # New ones, and those that leads begin.
+            new = arrivals(
+                d, first, last, coming, draw, number, bin_key, at_work, bin_edges, joined, gone, mix_row,
+                segment_mix[p], move_given, move_at, move_first, move_last, move_low, move_high, rep, start,
+                segment, stream, row, owner, own_win,
             )  # fmt: skip
-            if expected + AHEAD > new_stream.shape[0]:
-                new, new_stream = room_for(2 * expected)
-            for group in range(3):  # new ones, open ones, and those that leads begin
-                is_open, is_begun = group == 1, group == 2
-                if is_open:
-                    n = deal_at[r + 1] - deal_at[r] if closings else 0
-                elif is_begun:
-                    n = begun_at[d, r + 1] - begun_at[d, r]
+            for k in range(new):
+                owner[k] = seat[rep[k]]
+            for r in range(first, last):
+                for i in range(begun_at[d, r], begun_at[d, r + 1]):
+                    stream[new], rep[new], start[new] = begun_stream[i], r, begun_day[i]
+                    segment[new], owner[new] = begun_segment[i], begun_owner[i]
+                    new += 1
+            if keep_created:
+                for k in range(new):
+                    created[d, owner[k], step_of_day[start[k]]] += 1
+            if not closings:
+                continue
+            if not keep_lost:
+                new = without_sure_losses(rep, start, segment, stream, owner, new, draw, odds, most_times)
+            for k in range(new):
+                row[k], size[k] = new_row + start[k], math.nan
+            if quoted:
+                _draw_sizes(
+                    new, draw, rep, start, segment, stream, centre, value_time[d], quarter_of_day, residual,
+                    shares, share_at, size,
+                )  # fmt: skip
+            _own_factors(
+                new, rep, segment, size, band_edges, of_win, of_loss, amount_win[p], amount_loss[p], own_win,
+                own_loss,
+            )  # fmt: skip
+            n, low = _add_open(
+                first, last, new, draw, deal_order, deal_at, deal_rep, deal_key, deal_start, deal_segment,
+                deal_band, deal_amount, deal_row, deal_stage, seat, of_win, of_loss, amount_win[p],
+                amount_loss[p], not keep_lost, odds, staged_odds, most_times, stream, rep, start, segment,
+                owner, row, own_win, own_loss, size, which,
+            )  # fmt: skip
+            # When each ends, if it does.
+            place, day, rest, h_win, both = lives.place, lives.day, lives.rest, lives.win, lives.both
+            offset = pace[first] * rows
+            draw_waits(stream, n, draw, lives.left)
+            add_up(row, n, d * paces + pace[first], offset, spells, cell_win, cell_loss, sums)
+            ends = stretch_of(
+                rep, row, own_win, own_loss, lives.left, n, stretch_win, stretch_loss, sums.whole,
+                which, place, rest,
+            )  # fmt: skip
+            spell_of(
+                ends, which, place, rest, rep, row, own_win, own_loss, stretch_win, stretch_loss, offset,
+                spells, cell_win, cell_loss, sums.until, h_win, both,
+            )  # fmt: skip
+            if changed:
+                for q in range(ends):
+                    times = share_times[rep[which[q]], spells.piece[place[q]]]
+                    h_win[q] = min(h_win[q] * times, both[q])
+            if not keep_lost:  # of a leaver's deals, fewer are won below
+                ends = only_wins(ends, which, place, rest, h_win, both, stream, draw)
+            day_of(ends, place, rest, spells.begin, spells.end, guide, cumulative, day)
+            if staged:
+                ends = close_staged(
+                    low, new + deal_at[last] - deal_at[first], ends, stream, rep, row, own_win, own_loss,
+                    which, day, h_win, both, draw, p, deal_stage, deal_in_stage, stage_arrays, staged_win,
+                    staged_loss, staged_move, piece_win, piece_loss, spells.at, offset, spells.end,
+                    spells.cell, spells.piece, cumulative, guide, FINE, changed, cycle_times, share_times,
+                )  # fmt: skip
+            # Which are won.
+            wins = 0
+            for q in range(ends):
+                k = which[q]
+                leaves = gone[d, rep[k]]
+                if day[q] >= leaves and start[k] < leaves:
+                    h_win[q] *= keep_odds
+                    owner[k] = heir[d, rep[k], int(unit(mix(stream[k] ^ HEIR), draw) * heir.shape[2])]
+                win = unit(stream[k], draw + CAUSE) * both[q] < h_win[q]
+                if keep_lost:
+                    lost[d, owner[k], step_of_day[day[q]], int(k < new)] += 1 - win
+                lives.won[wins] = q
+                wins += win
+            for x in range(wins):
+                q = lives.won[x]
+                k = which[q]
+                r, s, own, log_amount = rep[k], segment[k], stream[k], size[k]
+                to, step, component = owner[k], step_of_day[day[q]], int(k < new)
+                if keep_won:
+                    won[d, to, step, component] += 1
+                if keep_days:
+                    won_days[d, to, step, component] += day[q] - start[k]
+                if not money:
+                    continue
+                if zero_share[p] > 0.0 and unit(own, draw + _ZERO) < zero_share[p]:
+                    continue
+                if math.isnan(log_amount):
+                    u = unit(own, draw + _VALUE)
+                    pick = share_at[int(u * GUIDE)]
+                    while pick < values - 1 and shares[pick] < u:
+                        pick += 1
+                    log_amount = centre[r, s] + value_time[d, quarter_of_day[day[q]]] + residual[pick]
+                    if quoted:
+                        log_amount += new_ratio[int(unit(own, draw + _RATIO) * new_ratio.shape[0])]
+                elif component == 0:
+                    log_amount += open_ratio[int(unit(own, draw + _RATIO) * open_ratio.shape[0])]
                 else:
-                    n = arrivals(
-                        d, r, draw, number, bin_key, at_work, bin_edges, joined, gone,
-                        segment_mix[p, shares_of], move_given, move_at, move_first, move_last, move_low,
-                        move_high, new[0], new[1], new_stream, new[2], new[3],
-                    )  # fmt: skip
-                for k in range(n):
-                    if is_open:
-                        i, owner = deal_order[deal_at[r] + k], seat[r]
-                        stream = deal_key[i]
-                        start = deal_start[i]
-                        s, band, log_amount = deal_segment[i], deal_band[i], deal_amount[i]
-                    else:
-                        owner = seat[r]
-                        if is_begun:
-                            i = begun_at[d, r] + k
-                            stream, start, s = begun_stream[i], begun_day[i], begun_segment[i]
-                            owner = begun_owner[i]
-                        else:
-                            stream, start, s = new_stream[k], new[0, k], new[1, k]
-                        if keep_created:
-                            created[d, owner, step_of_day[start]] += 1
-                        if not closings:
-                            continue
-                        band, log_amount = 0, math.nan
-                        if quoted:
-                            u = unit(stream, draw + _VALUE)
-                            pick = share_at[int(u * GUIDE)]
-                            while pick < values - 1 and shares[pick] < u:
-                                pick += 1
-                            centre = (
-                                value_segment[p, s] + rep_value + value_time[d, quarter[piece_of_day[start]]]
-                            )
-                            log_amount = centre + residual[pick]
-                            band = 1
-                            for e in range(band_edges.shape[0]):
-                                band += log_amount > band_edges[e]
-                    row = deals + rows * r * days + start
-                    if is_open:
-                        row = i
-                    # Spend the deal's cumulative hazard spell by spell.
-                    own_win = rep_wins * segment_win[p, s] * amount_win[p, band]
-                    own_loss = rep_losses * segment_loss[p, s] * amount_loss[p, band]
-                    left = -math.log(unit(stream, draw + _WAIT))
-                    day, win = -1, False
-                    first, beyond = place[row], place[row + 1]
-                    if staged and is_open and deal_stage[i] >= 0:
-                        day, h_win, both = walk(
-                            stream, draw, p, deal_stage[i], deal_in_stage[i], stage_arrays, own_win,
-                            own_loss, rate_win, rate_loss, time_move[d], end[first:beyond],
-                            cell[first:beyond], piece[first:beyond], cumulative, guide, FINE,
-                            changed, cycle_times[r], share_times[r],
-                        )  # fmt: skip
-                        if day >= gone[d, r] and start < gone[d, r]:
-                            h_win *= keep_odds
-                            owner = heir[d, r, int(unit(mix(stream ^ HEIR), draw) * heir.shape[2])]
-                        win = unit(stream, draw + _CAUSE) * both < h_win
-                        beyond = first
-                    for j in range(first, beyond):
-                        h_win = own_win * rate_win[cell[j]]
-                        both = h_win + own_loss * rate_loss[cell[j]]
-                        passed = risk[j] * both
-                        if left <= passed:
-                            target = before[j] + left / both
-                            day, last = max(guide[int(target * FINE)], begin[j]), end[j] - 1
-                            while day < last and cumulative[day + 1] < target:
-                                day += 1
-                            if changed:
-                                h_win = min(h_win * share_times[r, piece[j]], both)
-                            if day >= gone[d, r] and start < gone[d, r]:
-                                h_win *= keep_odds
-                                owner = heir[d, r, int(unit(mix(stream ^ HEIR), draw) * heir.shape[2])]
-                            win = unit(stream, draw + _CAUSE) * both < h_win
-                            break
-                        left -= passed
-                    if day < 0:
-                        continue
-                    step = step_of_day[day]
-                    component = 0 if is_open else 1
-                    if not win:
-                        if keep_lost:
-                            lost[d, owner, step, component] += 1
-                        continue
-                    if keep_won:
-                        won[d, owner, step, component] += 1
-                    if keep_days:
-                        won_days[d, owner, step, component] += day - start
-                    if not money:
-                        continue
-                    if zero_share[p] > 0.0 and unit(stream, draw + _ZERO) < zero_share[p]:
-                        continue
-                    if math.isnan(log_amount):
-                        u = unit(stream, draw + _VALUE)
-                        pick = share_at[int(u * GUIDE)]
-                        while pick < values - 1 and shares[pick] < u:
-                            pick += 1
-                        centre = value_segment[p, s] + rep_value + value_time[d, quarter[piece_of_day[day]]]
-                        log_amount = centre + residual[pick]
-                        if quoted:
-                            pick = int(unit(stream, draw + _RATIO) * new_ratio.shape[0])
-                            log_amount += new_ratio[pick]
-                    elif is_open:
-                        log_amount += open_ratio[int(unit(stream, draw + _RATIO) * open_ratio.shape[0])]
-                    else:
-                        log_amount += new_ratio[int(unit(stream, draw + _RATIO) * new_ratio.shape[0])]
-                    amount = math.exp(log_amount)
-                    if changed:
-                        amount *= value_times[r, piece_of_day[day]]
-                    cents = math.floor(min(amount, largest) * 100.0 + 0.5)
-                    if keep_cents:
-                        won_cents[d, owner, step, component] += cents
-                    if margins > 0:
-                        u = unit(stream, draw + _MARGIN)
-                        some = margin_shares[p % bootstraps, s]
-                        pick = np.searchsorted(some, u)
-                        part = min(margin[min(pick, margins - 1)] * margin_times[r, piece_of_day[day]], 1.0)
-                        margin_cents[d, owner, step, component] += math.floor(cents * part + 0.5)
-
-
-def shared(arrays: dict[str, Any]) -> dict[str, Any]:
-    """What all draws have in common and is quickly made."""
-    names = ("cumulative", "weights", "edges", "piece_of_day", "age_edges", "cycle_times")
-    grid = [arrays[name] for name in names]
-    days, by_rep = arrays["weights"].size, (arrays["cycle_times"] != 1.0).any()
-    reps = arrays["rep_key"].size if by_rep else 1
-    rep = np.concatenate([arrays["deal_rep"], np.repeat(np.arange(reps), days)])
-    start = np.concatenate([arrays["deal_start"], np.tile(np.arange(days), reps)])
-    place, spell, span = paths(rep, start, *grid)
-    order, at = rows_by_rep(arrays["deal_rep"], arrays["rep_key"].size)
-    return {
-        "guide": day_guide(arrays["cumulative"]),
-        "bin_key": bin_keys(arrays["rep_key"], arrays["bin_label"]),
-        "place": place,
-        "spell": spell,
-        "span": span,
-        "deal_order": order,
-        "deal_at": at,
-    }
-
-
-@numba.njit(cache=True, nogil=True)
-def bin_keys(rep_key, bin_label):
-    """Streams of the numbers created, shape (reps, bins)."""
-    out = np.empty((rep_key.shape[0], bin_label.shape[0]), dtype=np.uint64)
-    for r in range(rep_key.shape[0]):
-        for b in range(bin_label.shape[0]):
-            out[r, b] = mix(rep_key[r] + _U(bin_label[b]) * GOLDEN)
-    return out
+                    log_amount += new_ratio[int(unit(own, draw + _RATIO) * new_ratio.shape[0])]
+                amount = math.exp(log_amount)
+                if changed:
+                    amount *= value_times[r, piece_of_day[day[q]]]
+                cents = math.floor(min(amount, largest) * 100.0 + 0.5)
+                if keep_cents:
+                    won_cents[d, to, step, component] += cents
+                if margins > 0:
+                    u = unit(own, draw + _MARGIN)
+                    pick = np.searchsorted(margin_shares[p % bootstraps, s], u)
+                    part = margin[min(pick, margins - 1)] * margin_times[r, piece_of_day[day[q]]]
+                    margin_cents[d, to, step, component] += math.floor(cents * min(part, 1.0) + 0.5)

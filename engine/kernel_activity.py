@@ -47,42 +47,45 @@ def activities(
     """Add the numbers of one kind of activity to ``by_step`` and ``by_week``."""
     steps, weeks, bins = by_step.shape[0] > 0, by_week.shape[0] > 0, bin_quarter.shape[0]
     mean, lot, number = np.zeros(bins), np.zeros(bins), np.zeros(bins, dtype=np.int64)
+    begin, end = step_of_day[bin_edges[:-1]], step_of_day[bin_edges[1:] - 1]
+    begin_week, end_week = week_of_day[bin_edges[:-1]], week_of_day[bin_edges[1:] - 1]
     for d in np.argsort(dispersion[parameter]):  # draws that need the same part of the table, together
         draw = _U(first_draw + d) * PER_DRAW
         phi = dispersion[parameter[d]]
         for r in range(at_work.shape[0]):
             if not asked[r]:
                 continue
+            here, until, base = joined[d, r], gone[d, r], created_base[d, r]
+            for b in range(bins):
+                lot[b] = unit(bin_key[r, b], draw)
             for b in range(bins):
                 low, high = bin_edges[b], bin_edges[b + 1]
-                mean[b] = 0.0
-                if high > joined[d, r] and low < gone[d, r]:
-                    mean[b] = (at_work[r, high] - at_work[r, low]) * created_base[d, r]
-                    mean[b] *= created_time[d, b] * created_rep[d, r, bin_quarter[b]]
-                lot[b] = unit(bin_key[r, b], draw)
+                some = (at_work[r, high] - at_work[r, low]) * base
+                some *= created_time[d, b] * created_rep[d, r, bin_quarter[b]]
+                mean[b] = some if high > here and low < until else 0.0
             counts(lot, mean, phi, numbers, number)
             for b in range(bins):
                 n = number[b]
                 if n == 0:
                     continue
                 low, high = bin_edges[b], bin_edges[b + 1]
-                worked, stream = at_work[r, low], bin_key[r, b]
-                exposure = at_work[r, high] - worked
-                there = joined[d, r] <= low and gone[d, r] >= high
-                one_step = there and (not steps or step_of_day[low] == step_of_day[high - 1])
-                one_week = there and (not weeks or week_of_day[low] == week_of_day[high - 1])
+                there = here <= low and until >= high
+                one_step = there and (not steps or begin[b] == end[b])
+                one_week = there and (not weeks or begin_week[b] == end_week[b])
                 if steps and one_step:
-                    by_step[d, seat[r], step_of_day[low]] += n
+                    by_step[d, seat[r], begin[b]] += n
                 if weeks and one_week:
-                    by_week[d, r, week_of_day[low]] += n
+                    by_week[d, r, begin_week[b]] += n
                 if one_step and one_week:
                     continue
+                worked, stream = at_work[r, low], bin_key[r, b]
+                exposure = at_work[r, high] - worked
                 for k in range(n):
                     target = worked + unit(mix(stream ^ mix(_U(k + 1))), draw + _DAY) * exposure
                     start = low
                     for day in range(low + 1, high):
                         start += at_work[r, day] < target
-                    if start < joined[d, r] or start >= gone[d, r]:
+                    if start < here or start >= until:
                         continue  # thinned: nobody was there
                     if steps and not one_step:
                         by_step[d, seat[r], step_of_day[start]] += 1

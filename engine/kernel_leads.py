@@ -1,9 +1,9 @@
 """Leads of some draws, new and open, until they convert, are disqualified or the horizon ends; by numba.
 
-A lead spends its cumulative hazard like a deal (see :mod:`quotacast.engine.kernel`, whose spells of constant
-hazard it shares). Every conversion begins so many opportunities on its day: with the odds that a converted
-lead carries one, times the changed rate of creation. They go on in the deals' loop. A leaver's leads go to
-the heirs, like deals (see :mod:`quotacast.engine.departures`).
+A lead spends its cumulative hazard like a deal (see :mod:`quotacast.engine.kernel_spells`). Every conversion
+begins so many opportunities on its day: with the odds that a converted lead carries one, times the changed
+rate of creation. They go on in the deals' loop. A leaver's leads go to the heirs, like deals (see
+:mod:`quotacast.engine.departures`).
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -11,36 +11,45 @@ the heirs, like deals (see :mod:`quotacast.engine.departures`).
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numba
 import numpy as np
 
-from quotacast.engine.kernel import (
-    FINE,
+from quotacast.engine.kernel_arrivals import arrivals, draw_numbers
+from quotacast.engine.kernel_batch import (
+    AHEAD,
+    CAUSE,
     HEIR,
-    bin_keys,
-    day_guide,
-    draw_rates,
-    rates,
+    LIVES,
+    draw_waits,
+    factors,
+    hazards,
+    largest_odds,
+    largest_ratio,
+    last_of,
+    only_wins,
+    rep_segment,
+    room_for,
+    without_sure_losses,
 )
-from quotacast.engine.kernel_arrivals import AHEAD, arrivals, numbers_per_bin, room_for
-from quotacast.engine.kernel_spells import paths, rows_by_rep
+from quotacast.engine.kernel_spells import add_up, day_of, no_sums, spell_of, stretch_of
 from quotacast.engine.streams import GOLDEN, PER_DRAW, mix, unit
 
 _U = np.uint64
-# Places of a lead's own stream; the opportunities that it begins have streams of their own.
-_WAIT, _CAUSE, _YIELD = _U(0), _U(1), _U(4)  # 2 and 3 are those of arrivals
+# Place of a lead's own stream; 0 to 3 are those of all lives and of arrivals. The opportunities that it
+# begins have streams of their own.
+_YIELD = _U(4)
 _BEGUN = _U(0xD6E8FEB86659FD93)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def convert_leads(
-    guide,
-    bin_key,  # (reps, bins)
-    place,  # spells of open leads, then of new ones by day
-    spell,
-    span,
+    guide,  # what all draws have in common, see :func:`quotacast.engine.kernel_spells.shared`
+    bin_key,
+    spells,
+    pace,
+    deal_row,
+    new_row,
     deal_order,
     deal_at,
     first_draw,
@@ -111,17 +120,18 @@ def convert_leads(
     owner : ndarray of int64, shape (begun,)
         Seat to which the opportunity belongs.
     """
-    reps, bins = created_base.shape[1], bin_quarter.shape[0]
-    pieces, bands, leads_open = position.shape[0], age_win.shape[1], deal_rep.shape[0]
-    days = step_of_day.shape[0]
+    reps, bins, days = created_base.shape[1], bin_quarter.shape[0], step_of_day.shape[0]
+    cells, rows, segments = age_win.shape[1] * position.shape[0], new_row + days, segment_win.shape[1]
+    stretches, paces = spells.stretch_piece.shape[0], spells.at.shape[0] // rows
     keep_created, keep_converted = leads_created.shape[0] > 0, leads_converted.shape[0] > 0
     keep_disqualified, keep_days = leads_disqualified.shape[0] > 0, lead_days.shape[0] > 0
-    draw_win, draw_loss = np.empty((bands, pieces)), np.empty((bands, pieces))
-    rate_win, rate_loss = np.empty(bands * pieces), np.empty(bands * pieces)
-    mean, lot, number = np.zeros(bins), np.zeros(bins), np.zeros(bins, dtype=np.int64)
-    new, new_stream = room_for(256)
-    begin, end, cell = spell[0], spell[1], spell[2]
-    before, risk = span[0], span[1]
+    cell_win, cell_loss = np.empty(cells), np.empty(cells)
+    stretch_win, stretch_loss = np.empty((reps, stretches)), np.empty((reps, stretches))
+    of_win, of_loss, odds = np.empty((reps, segments)), np.empty((reps, segments)), np.empty((reps, segments))
+    mean, lot, number = np.zeros((reps, bins)), np.zeros((reps, bins)), np.zeros((reps, bins), dtype=np.int64)
+    there, total = np.zeros(reps, dtype=np.bool_), np.zeros(reps, dtype=np.int64)
+    lives, sums = room_for(LIVES), no_sums(spells, rows)
+    coming = (joined > 0).any() or (gone < days).any()
     at = np.zeros((parameter.shape[0], reps + 1), dtype=np.int64)
     size, room = 0, 1024
     begun_day, begun_segment = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
@@ -129,83 +139,112 @@ def convert_leads(
     for d in range(parameter.shape[0]):
         p = parameter[d]
         draw = _U(first_draw + d) * PER_DRAW
-        at[d, 0] = size
-        draw_rates(p, d, position, age_win, time_win, draw_win)
-        draw_rates(p, d, position, age_loss, time_loss, draw_loss)
+        hazards(p, d, position, age_win, time_win, cell_win)
+        hazards(p, d, position, age_loss, time_loss, cell_loss)
+        factors(d, rep_win, quarter, cycle_times, spells.stretch_piece, stretch_win)
+        factors(d, rep_loss, quarter, cycle_times, spells.stretch_piece, stretch_loss)
+        rep_segment(d, p, base_win, segment_win, of_win)
+        rep_segment(d, p, base_loss, segment_loss, of_loss)
+        if not keep_disqualified:
+            best = largest_ratio(cell_win, cell_loss)
+            largest_odds(best, of_win, of_loss, stretch_win, stretch_loss, odds)
         for r in range(reps):
-            if not asked[r] or (joined[d, r] >= days and deal_at[r + 1] == deal_at[r]):
-                at[d, r + 1] = size
+            there[r] = asked[r] and (joined[d, r] < days or deal_at[r + 1] > deal_at[r])
+        draw_numbers(
+            d, p, draw, there, bin_key, at_work, bin_edges, bin_quarter, bin_middle, tenure, tenure_edges,
+            follows, ramp_days, joined, gone, created_base, created_time, created_rep, created_tenure, driven,
+            created_drive, dispersion, numbers, mean, lot, number, total,
+        )  # fmt: skip
+        for r in range(reps):
+            if there[r]:
+                total[r] += deal_at[r + 1] - deal_at[r]
+        last = 0
+        at[d, 0] = size
+        while last < reps:
+            first = last
+            last, held = last_of(first, total, there, pace, LIVES)
+            if held == 0:
+                at[d, first + 1 : last + 1] = size
                 continue
-            rates(d, r, quarter, rep_win, draw_win, cycle_times, rate_win)
-            rates(d, r, quarter, rep_loss, draw_loss, cycle_times, rate_loss)
-            expected = numbers_per_bin(
-                d, r, p, draw, bin_key, at_work, bin_edges, bin_quarter, bin_middle, tenure, tenure_edges,
-                follows, ramp_days, joined, gone, created_base, created_time, created_rep, created_tenure,
-                driven, created_drive, dispersion, numbers, mean, lot, number,
+            if held + AHEAD > lives.stream.shape[0]:
+                lives = room_for(2 * held)
+            stream, rep, start, segment = lives.stream, lives.rep, lives.start, lives.segment
+            owner, row, own_win, own_loss = lives.owner, lives.row, lives.own_win, lives.own_loss
+            n = arrivals(
+                d, first, last, coming, draw, number, bin_key, at_work, bin_edges, joined, gone, mix_row,
+                segment_mix[p], move_given, move_at, move_first, move_last, move_low, move_high, rep, start,
+                segment, stream, row, owner, own_win,
             )  # fmt: skip
-            if expected + AHEAD > new_stream.shape[0]:
-                new, new_stream = room_for(2 * expected)
-            for is_open in (False, True):
-                if is_open:
-                    n = deal_at[r + 1] - deal_at[r]
-                else:
-                    n = arrivals(
-                        d, r, draw, number, bin_key, at_work, bin_edges, joined, gone,
-                        segment_mix[p, mix_row[r]], move_given, move_at, move_first, move_last, move_low,
-                        move_high, new[0], new[1], new_stream, new[2], new[3],
-                    )  # fmt: skip
+            if keep_created:
                 for k in range(n):
-                    if is_open:
-                        i = deal_order[deal_at[r] + k]
-                        stream, start, s, row = deal_key[i], deal_start[i], deal_segment[i], i
-                    else:
-                        stream, start, s = new_stream[k], new[0, k], new[1, k]
-                        if keep_created:
-                            leads_created[d, seat[r], step_of_day[start]] += 1
-                        row = leads_open + start
-                    own_win = base_win[d, r] * segment_win[p, s]
-                    own_loss = base_loss[d, r] * segment_loss[p, s]
-                    left = -math.log(unit(stream, draw + _WAIT))
-                    day, win = -1, False
-                    for j in range(place[row], place[row + 1]):
-                        h_win = own_win * rate_win[cell[j]]
-                        both = h_win + own_loss * rate_loss[cell[j]]
-                        passed = risk[j] * both
-                        if left <= passed:
-                            target = before[j] + left / both
-                            day, last = max(guide[int(target * FINE)], begin[j]), end[j] - 1
-                            while day < last and cumulative[day + 1] < target:
-                                day += 1
-                            win = unit(stream, draw + _CAUSE) * both < h_win
-                            break
-                        left -= passed
-                    if day < 0:
-                        continue
-                    step, owner = step_of_day[day], seat[r]
-                    if day >= gone[d, r]:
-                        owner = heir[d, r, int(unit(mix(stream ^ HEIR), draw) * heir.shape[2])]
-                    if not win:
-                        if keep_disqualified:
-                            leads_disqualified[d, owner, step] += 1
-                        continue
-                    if keep_converted:
-                        leads_converted[d, owner, step] += 1
-                    if keep_days:
-                        lead_days[d, owner, step] += day - start
-                    wanted = begins[p] * begins_times[r, day]
-                    copies = math.floor(wanted)
-                    copies += unit(stream, draw + _YIELD) < wanted - copies
-                    for copy in range(copies):
-                        if size == room:
-                            room *= 2
-                            begun_day = _longer(begun_day, room)
-                            begun_segment = _longer(begun_segment, room)
-                            begun_stream = _longer(begun_stream, room)
-                            begun_owner = _longer(begun_owner, room)
-                        begun_day[size], begun_segment[size], begun_owner[size] = day, s, owner
-                        begun_stream[size] = mix(mix(stream ^ _BEGUN) + _U(copy) * GOLDEN)
-                        size += 1
-            at[d, r + 1] = size
+                    leads_created[d, seat[rep[k]], step_of_day[start[k]]] += 1
+            for k in range(n):
+                owner[k] = new_row + start[k]  # while it belongs to nobody, the row of its spells
+            for i in deal_order[deal_at[first] : deal_at[last]]:
+                stream[n], rep[n], start[n] = deal_key[i], deal_rep[i], deal_start[i]
+                segment[n], owner[n] = deal_segment[i], deal_row[i]
+                n += 1
+            if not keep_disqualified:
+                n = without_sure_losses(rep, start, segment, stream, owner, n, draw, odds, 1.0)
+            for k in range(n):
+                row[k], own_win[k] = owner[k], of_win[rep[k], segment[k]]
+                own_loss[k] = of_loss[rep[k], segment[k]]
+            # When each ends, if it does, and which convert.
+            which, place, day, rest = lives.which, lives.place, lives.day, lives.rest
+            offset = pace[first] * rows
+            draw_waits(stream, n, draw, lives.left)
+            add_up(row, n, d * paces + pace[first], offset, spells, cell_win, cell_loss, sums)
+            ends = stretch_of(
+                rep, row, own_win, own_loss, lives.left, n, stretch_win, stretch_loss, sums.whole,
+                which, place, rest,
+            )  # fmt: skip
+            spell_of(
+                ends, which, place, rest, rep, row, own_win, own_loss, stretch_win, stretch_loss, offset,
+                spells, cell_win, cell_loss, sums.until, lives.win, lives.both,
+            )  # fmt: skip
+            if not keep_disqualified:
+                ends = only_wins(ends, which, place, rest, lives.win, lives.both, stream, draw)
+            day_of(ends, place, rest, spells.begin, spells.end, guide, cumulative, day)
+            wins = 0
+            for q in range(ends):
+                k = which[q]
+                r = rep[k]
+                owner[k] = seat[r]
+                if day[q] >= gone[d, r]:
+                    owner[k] = heir[d, r, int(unit(mix(stream[k] ^ HEIR), draw) * heir.shape[2])]
+                win = unit(stream[k], draw + CAUSE) * lives.both[q] < lives.win[q]
+                if keep_disqualified:
+                    leads_disqualified[d, owner[k], step_of_day[day[q]]] += 1 - win
+                lives.won[wins] = q
+                wins += win
+            # What the conversions begin, rep by rep.
+            number[first:last, 0] = 0
+            for x in range(wins):
+                k, on = which[lives.won[x]], day[lives.won[x]]
+                if keep_converted:
+                    leads_converted[d, owner[k], step_of_day[on]] += 1
+                if keep_days:
+                    lead_days[d, owner[k], step_of_day[on]] += on - start[k]
+                wanted = begins[p] * begins_times[rep[k], on]
+                copies = math.floor(wanted)
+                copies += unit(stream[k], draw + _YIELD) < wanted - copies
+                place[x] = copies
+                number[rep[k], 0] += copies
+            for r in range(first, last):
+                at[d, r + 1] = at[d, r] + number[r, 0]
+                number[r, 0] = at[d, r]
+            size = at[d, last]
+            if size > room:
+                room = 2 * size
+                begun_day, begun_segment = _longer(begun_day, room), _longer(begun_segment, room)
+                begun_stream, begun_owner = _longer(begun_stream, room), _longer(begun_owner, room)
+            for x in range(wins):
+                k, on = which[lives.won[x]], day[lives.won[x]]
+                for copy in range(place[x]):
+                    to = number[rep[k], 0]
+                    begun_day[to], begun_segment[to], begun_owner[to] = on, segment[k], owner[k]
+                    begun_stream[to] = mix(mix(stream[k] ^ _BEGUN) + _U(copy) * GOLDEN)
+                    number[rep[k], 0] += 1
     return at, begun_day[:size], begun_segment[:size], begun_stream[:size], begun_owner[:size]
 
 
@@ -214,22 +253,3 @@ def _longer(array, size):
     out = np.empty(size, dtype=array.dtype)
     out[: array.shape[0]] = array
     return out
-
-
-def shared(arrays: dict[str, Any]) -> dict[str, Any]:
-    """What all draws have in common and is quickly made."""
-    names = ("cumulative", "weights", "edges", "piece_of_day", "age_edges", "cycle_times")
-    days = arrays["weights"].size
-    rep = np.concatenate([arrays["deal_rep"], np.zeros(days, dtype=np.int64)])
-    start = np.concatenate([arrays["deal_start"], np.arange(days)])
-    place, spell, span = paths(rep, start, *(arrays[name] for name in names))
-    order, at = rows_by_rep(arrays["deal_rep"], arrays["rep_key"].size)
-    return {
-        "guide": day_guide(arrays["cumulative"]),
-        "bin_key": bin_keys(arrays["rep_key"], arrays["bin_label"]),
-        "place": place,
-        "spell": spell,
-        "span": span,
-        "deal_order": order,
-        "deal_at": at,
-    }

@@ -24,68 +24,123 @@ _LEAVE, _MOVE, _NEXT = _U(0), _U(1), _U(2)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def walk(
-    stream,
+def staged_hazards(p, d, cell_win, cell_loss, time_move, arrays, win, loss, move):
+    """Hazards of a draw of deals in a stage, but for the stage's, rep's and deal's factors, by cell.
+
+    Parameters
+    ----------
+    cell_win, cell_loss : ndarray, shape (bands x pieces,)
+        Hazards by age alone.
+    time_move : ndarray, shape (draws, pieces)
+    arrays : tuple
+        In the order of `stage_tables.ARRAYS`.
+    win, loss, move : ndarray, shape (bands x pieces,)
+        Written.
+    """
+    win_age, loss_age, move_age = arrays[3], arrays[4], arrays[5]
+    pieces = time_move.shape[1]
+    for band in range(win_age.shape[1]):
+        for piece in range(pieces):
+            c = band * pieces + piece
+            win[c] = cell_win[c] * win_age[p, band]
+            loss[c] = cell_loss[c] * loss_age[p, band]
+            move[c] = move_age[p, band] * time_move[d, piece]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def close_staged(
+    low,  # deals of the batch, from the first to the one after the last
+    high,
+    ends,  # how many ends are known already
+    stream,  # see :class:`quotacast.engine.kernel_batch.Batch`
+    rep,
+    row,
+    own_win,
+    own_loss,
+    which,  # the open deal, and then of what there are ends
+    day,
+    win,
+    both,
     draw,
     p,  # row of the posterior
-    stage,
-    in_stage,  # days spent in it
+    stages,  # of all open deals
+    days_in_stage,
     arrays,  # in the order of stage_tables.ARRAYS
-    win,  # the deal's own factors
-    loss,
-    rate_win,  # (bands x pieces,), changed cycles included
-    rate_loss,
-    move_time,  # (pieces,)
-    end,  # the spells of the deal from the first simulated day on: day after the last, cell, piece
+    cell_win,  # (bands x pieces,) see :func:`staged_hazards`
+    cell_loss,
+    cell_move,
+    piece_win,  # (reps, pieces) the reps' factors, changed cycles included
+    piece_loss,
+    at_spell,  # (paces x rows, stretches + 1) where spells begin
+    offset,  # first row of the reps' pace
+    end,  # (spells,) day after the last, cell, piece
     cell,
     piece,
     cumulative,
     guide,
     fine,
     changed,
-    cycle_times,  # (pieces,)
+    cycle_times,  # (reps, pieces)
     share_times,
 ):
-    """Day of closing, hazard of a win then and of both causes; the day is -1 beyond the horizon."""
-    stage_win, stage_loss, stage_move, win_age, loss_age, move_age, stage_next, edges = arrays
-    pieces, bands, stages = move_time.shape[0], edges.shape[0], stage_win.shape[1]
-    number = 0
-    mine = mix(stream ^ _STAGES)
-    left = -math.log(unit(mine, draw + _LEAVE))
-    band = np.searchsorted(edges, in_stage + 1e-9, side="right") - 1
-    at, now = 0, cumulative[0]  # open deals are at risk from the first simulated day
-    for j in range(end.shape[0]):
-        age, stretch, times = cell[j] // pieces, 1.0, 1.0
-        if changed:
-            stretch, times = cycle_times[piece[j]], share_times[piece[j]]
-        while at < end[j]:
-            stop = end[j]
-            if band + 1 < bands:
-                stop = min(stop, at + max(math.ceil((edges[band + 1] - in_stage) * stretch - 1e-9), 1))
-            h_win = win * rate_win[cell[j]] * stage_win[p, stage, band] * win_age[p, age]
-            h_loss = loss * rate_loss[cell[j]] * stage_loss[p, stage, band] * loss_age[p, age]
-            both = h_win + h_loss
-            h_win = min(h_win * times, both)
-            h_move = stage_move[p, stage, band] * move_age[p, age] * move_time[piece[j]] / stretch
-            passed = (cumulative[stop] - now) * (both + h_move)
-            if left > passed:
-                left -= passed
-                in_stage += (stop - at) / stretch
-                at, now = stop, cumulative[stop]
-                while band + 1 < bands and edges[band + 1] <= in_stage + 1e-9:
-                    band += 1
-                continue
-            now += left / (both + h_move)
-            day, last = max(guide[int(now * fine)], at), stop - 1
-            while day < last and cumulative[day + 1] < now:
-                day += 1
-            if unit(mine, draw + _MOVE) * (both + h_move) >= h_move:
-                return day, h_win, both
-            u, following = unit(mine, draw + _NEXT), 0
-            while following < stages - 1 and stage_next[p, stage, following] < u:
-                following += 1
-            at, stage, in_stage, band = day, following, 0.0, 0
-            number += 1
-            mine = mix(mix(stream ^ _STAGES) + _U(number))
-            left = -math.log(unit(mine, draw + _LEAVE))
-    return -1, 0.0, 1.0
+    """Add when deals in a stage end within the horizon, and the hazards then; return how many ends there are.
+
+    A loop over deals, not one call for each: a call that takes arrays counts references to all of them.
+    """
+    stage_win, stage_loss, stage_move, stage_next, edges = (
+        arrays[0], arrays[1], arrays[2], arrays[6], arrays[7],
+    )  # fmt: skip
+    bands, last_stage, last_stretch = edges.shape[0], stage_win.shape[1] - 1, at_spell.shape[1] - 1
+    for k in range(low, high):
+        i, r, own = which[k], rep[k], mix(stream[k] ^ _STAGES)
+        stage, in_stage, number, mine = stages[i], days_in_stage[i], 0, own
+        left = -math.log(unit(mine, draw + _LEAVE))
+        band = 0
+        while band + 1 < bands and edges[band + 1] <= in_stage + 1e-9:
+            band += 1
+        at, now, closed = 0, cumulative[0], False  # at risk from the first simulated day
+        stretch, faster, times, turn = 1.0, 1.0, 1.0, -1
+        for j in range(at_spell[offset + row[k], 0], at_spell[offset + row[k], last_stretch]):
+            c, of_piece, until = cell[j], piece[j], end[j]
+            if changed:
+                stretch, times, turn = cycle_times[r, of_piece], share_times[r, of_piece], -1
+                faster = 1.0 / stretch
+            a_win = own_win[k] * cell_win[c] * piece_win[r, of_piece]
+            a_loss = own_loss[k] * cell_loss[c] * piece_loss[r, of_piece]
+            a_move = cell_move[c] * faster
+            while at < until:
+                if turn <= at:  # the day on which the next band of the age in the stage begins
+                    turn = until + 1_000_000
+                    if band + 1 < bands:
+                        turn = at + max(math.ceil((edges[band + 1] - in_stage) * stretch - 1e-9), 1)
+                stop = min(until, turn)
+                h_win = a_win * stage_win[p, stage, band]
+                h_both = h_win + a_loss * stage_loss[p, stage, band]
+                h_all = h_both + a_move * stage_move[p, stage, band]
+                passed = (cumulative[stop] - now) * h_all
+                if left > passed:
+                    left -= passed
+                    in_stage += (stop - at) * faster
+                    at, now = stop, cumulative[stop]
+                    while band + 1 < bands and edges[band + 1] <= in_stage + 1e-9:
+                        band += 1
+                    continue
+                now += left / h_all
+                today, last = max(guide[int(now * fine)], at), stop - 1
+                while today < last and cumulative[today + 1] < now:
+                    today += 1
+                if unit(mine, draw + _MOVE) * h_all >= h_all - h_both:
+                    which[ends], day[ends] = k, today
+                    win[ends], both[ends] = min(h_win * times, h_both), h_both
+                    ends, closed = ends + 1, True
+                    break
+                u, following = unit(mine, draw + _NEXT), 0
+                while following < last_stage and stage_next[p, stage, following] < u:
+                    following += 1
+                at, stage, in_stage, band, turn = today, following, 0.0, 0, -1
+                number += 1
+                mine = mix(own + _U(number))
+                left = -math.log(unit(mine, draw + _LEAVE))
+            if closed:
+                break
+    return ends

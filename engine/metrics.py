@@ -6,9 +6,9 @@ ratios). A new metric is a row of :data:`METRICS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -207,9 +207,9 @@ def series(paths: Paths, which: Metric, scope: Scope, period: Period) -> Series:
     _refuse(paths, which)
     if not which.is_ratio:
         signs = {**dict.fromkeys(which.top, 1.0), **dict.fromkeys(which.less, -1.0)}
-        parts = [(sign, paths.simulated(m, scope, period)) for m, sign in signs.items()]
-        opened = np.asarray(sum(sign * p[0] for sign, p in parts)) * which.scale
-        new = np.asarray(sum(sign * p[1] for sign, p in parts)) * which.scale
+        parts = [(sign, *paths.simulated(m, scope, period)) for m, sign in signs.items()]
+        opened = _weighted([(sign, part) for sign, part, _ in parts], which.scale)
+        new = _weighted([(sign, part) for sign, _, part in parts], which.scale)
         done = sum(sign * paths.actual(m, scope, period) for m, sign in signs.items()) * which.scale
         later = [paths.actual(m, scope, period) * which.scale for m in which.signed if m in paths.done]
         total = np.asarray(done + sum(later) + opened + new, dtype=float)
@@ -225,6 +225,13 @@ def series(paths: Paths, which: Metric, scope: Scope, period: Period) -> Series:
     past = _sum(which.bottom, lambda m: float(paths.actual(m, scope, period)))
     seen = _sum(which.top, lambda m: float(paths.actual(m, scope, period)))
     return Series(total, None, None, float(seen / past * which.scale) if past > 0 else None)
+
+
+def _weighted(parts: Sequence[tuple[float, NDArray[Any]]], scale: float) -> Floats:
+    """Scaled sum of signed arrays; in whole numbers up to the scale, so exact."""
+    if len(parts) == 1:
+        return np.asarray(parts[0][1] * (parts[0][0] * scale))
+    return np.asarray(sum(sign * part for sign, part in parts) * scale)
 
 
 def _refuse(paths: Paths, which: Metric) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from quotacast.engine import kernel, kernel_leads
+from quotacast.engine import kernel, kernel_leads, kernel_spells
 from quotacast.engine.able import able
 from quotacast.engine.actuals import actual_measures
 from quotacast.engine.book import open_book
@@ -186,7 +186,9 @@ def run_columns(
             done += next(iter(found.values())).draws
             if told:
                 told(done / draws)
-    return {name: join(parts, reps, steps, components(name)) for name, parts in kept.items()}
+    with ThreadPoolExecutor(numba.get_num_threads()) as pool:  # to copy gives the GIL up
+        joined = pool.map(lambda name: join(kept[name], reps, steps, components(name)), kept)
+        return dict(zip(kept, joined, strict=True))
 
 
 def run_blocks(tables: Tables, draws: int, block: int = BLOCK) -> dict[str, Any]:
@@ -223,9 +225,9 @@ def _shared(tables: Tables, measures: Collection[str]) -> dict[str, dict[str, An
     wanted = {m for m in measures if not m.startswith(ACTIVITY)}
     found = {}
     if tables.leads.there and wanted:
-        found["leads"] = kernel_leads.shared(tables.leads.fixed)
+        found["leads"] = kernel_spells.shared(tables.leads.fixed)
     if wanted - set(LEAD_MEASURES):
-        found["deals"] = kernel.shared(tables.fixed)
+        found["deals"] = kernel_spells.shared(tables.fixed)
     return found
 
 
@@ -263,7 +265,7 @@ def _run(
         kernel.close_deals(**shared["deals"], **tables.fixed, **block, **given, **counts)
 
 
-#: Arrays of leads that only :func:`kernel_leads.shared` and the closed form read.
+#: Arrays of leads that only :func:`kernel_spells.shared` and the closed form read.
 _ONLY_SHARED = (
     "weights", "edges", "piece_of_day", "bin_label", "rep_key", "age_edges", "share_times",
     "amount_win", "amount_loss", "deal_band",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +41,11 @@ class Steps:
 
     def slice(self, period: Period) -> slice:
         """Steps that make up a period."""
-        ends = int(day_number(period.first)), int(day_number(period.last)) + 1
-        first, stop = np.searchsorted(self.edges, ends)
-        return slice(int(first), int(stop))
+        first, stop = int(day_number(period.first)), int(day_number(period.last)) + 1
+        return slice(bisect_left(self._edges, first), bisect_left(self._edges, stop))
+
+    @cached_property
+    def _edges(self) -> list[int]:
+        """Edges as plain numbers: asked for thousands of times, one at a time."""
+        found: list[int] = self.edges.tolist()
+        return found

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numba
 import numpy as np
@@ -39,7 +40,14 @@ def key(seed: int, purpose: str, entity: str = "") -> np.uint64:
 
 def keys(seed: int, purpose: str, entities: Sequence[str]) -> Keys:
     """Keys of many entities, shape ``(len(entities),)``."""
-    return np.array([key(seed, purpose, entity) for entity in entities], dtype=np.uint64)
+    return _keys(seed, purpose, tuple(entities))
+
+
+@lru_cache(maxsize=1024)  # every block of draws asks for the same ones
+def _keys(seed: int, purpose: str, entities: tuple[str, ...]) -> Keys:
+    found = np.array([key(seed, purpose, entity) for entity in entities], dtype=np.uint64)
+    found.flags.writeable = False
+    return found
 
 
 @numba.njit(numba.uint64(numba.uint64), cache=True, nogil=True)

@@ -15,7 +15,7 @@ from quotacast.engine.answers.quantiles import DEFAULT_QUANTILES, quantile_field
 from quotacast.engine.metrics import METRICS, Floats, Metric, Series, metric, series, units
 from quotacast.engine.paths import Paths
 from quotacast.engine.quota import SCOPE_KINDS, Quota
-from quotacast.models.periods import Calendar
+from quotacast.models.periods import Calendar, Period
 
 #: Below this share of draws in which a ratio is defined, odds are not meaningful.
 DEFINED = 0.5
@@ -56,9 +56,10 @@ def attainability(
         Quantiles of the metric to report, percent.
     """
     quotas, rows, shares, key, found = in_order(quotas, calendar), [], _Shares(paths.draws), None, None
+    period_of = {label: calendar.parse(label) for label in dict.fromkeys(q.period for q in quotas)}
     for quota in quotas:
         if found is None or quota.key != key:  # quotas of several sets on the same thing follow each other
-            key, found = quota.key, _found(paths, quota, calendar, percents)
+            key, found = quota.key, _found(paths, quota, period_of[quota.period], percents)
         rows.append(_row(quota, found))
         shares.add(quota, found.values.total)
     fields = (*FIELDS, *quantile_fields(percents), *TAIL)
@@ -99,9 +100,9 @@ class _Found:
     defined: Floats
 
 
-def _found(paths: Paths, quota: Quota, calendar: Calendar, percents: Sequence[float]) -> _Found:
-    values = series(paths, metric(quota.metric), quota.scope, calendar.parse(quota.period))
-    known = values.total[np.isfinite(values.total)]
+def _found(paths: Paths, quota: Quota, period: Period, percents: Sequence[float]) -> _Found:
+    values = series(paths, metric(quota.metric), quota.scope, period)
+    known = values.total[np.isfinite(values.total)] if values.open is None else values.total
     defined = np.sort(known)
     columns = {
         "p_defined": defined.size / values.total.size,

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from quotacast.engine.kernel import FINE, day_guide
+from quotacast.engine.kernel_spells import FINE, day_guide
 from quotacast.engine.payments import Payments
 from quotacast.engine.streams import GOLDEN, mix, unit
 
