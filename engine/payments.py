@@ -170,9 +170,20 @@ def payments_of(
     never = data.never.sample(found["factor"].shape[0], rng)
     opened = data.open
     parts = parts_of(data, posterior, never.size, seed, part_payment)
-    past = _past_hazard(opened, found, grid.first)
-    past *= found["factor"][:, opened.code] * found["band"][:, opened.band]
-    past *= np.where(opened.part > NO_PART, parts.pace[:, None], 1.0)
+    parted = opened.part > NO_PART  # what a part left counts from the day after it
+    entry = np.where(parted, opened.part + 1, opened.issued)
+    days, path = np.unique(np.stack([entry, opened.issued, opened.due]), axis=1, return_inverse=True)
+    open_never = _never_given_open(
+        never,
+        _past_hazard(days[0], days[1], days[2], found, grid.first),
+        path.reshape(-1),
+        found["factor"],
+        opened.code,
+        found["band"],
+        opened.band,
+        parts.pace,
+        parted,
+    )
     month = grid.month[grid.piece(grid.days)]
     return Payments(
         basis="invoices" if learned else "assumption",
@@ -186,7 +197,7 @@ def payments_of(
         parts=parts,
         write_off_days=write_off_days,
         open=opened,
-        open_never=never_given_open(never, past),
+        open_never=open_never,
         month_steps=_month_steps(grid, data.grid),
         seed=seed,
         notes=data.notes if learned else (*data.notes, ASSUMED_NOTE),
@@ -281,23 +292,34 @@ def _class_factor(data: PaymentData, posterior: Posterior, seed: int) -> NDArray
     return np.exp(log).astype(np.float32)
 
 
-def never_given_open(never: Floats, past: Floats) -> NDArray[np.float32]:
-    """Bayes: odds of never, given that the invoice was not paid while ``past`` hazard went by.
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _never_given_open(never, past, path, factor, code, by_band, band, pace, parted):  # type: ignore[no-untyped-def]
+    """Bayes: odds of never, given that an invoice was not paid while hazard went by, shape (P, n).
 
     Parameters
     ----------
-    never : ndarray, shape (P,)
-    past : ndarray, shape (P, n)
-        Cumulative hazard so far of those that do pay.
+    never, pace : ndarray, shape (P,)
+        Odds of never, and the factor on the hazard of what a part left.
+    past : ndarray, shape (P, paths)
+        Cumulative hazard so far of those that do pay, for a factor of 1; ``path`` (n,) is an invoice's.
+    factor : ndarray, shape (P, classes)
+        By ``code`` (n,); ``by_band`` (P, bands) by ``band`` (n,).
+    parted : ndarray of bool, shape (n,)
     """
-    pays = (1.0 - never)[:, None] * np.exp(-past)
-    return np.asarray(never[:, None] / (never[:, None] + pays), dtype=np.float32)
+    out = np.empty((never.size, path.size), dtype=np.float32)
+    for p in range(never.size):
+        for i in range(path.size):
+            hazard = past[p, path[i]] * (factor[p, code[i]] * by_band[p, band[i]])
+            if parted[i]:
+                hazard *= pace[p]
+            out[p, i] = never[p] / (never[p] + (1.0 - never[p]) * math.exp(-hazard))
+    return out
 
 
-def _past_hazard(opened: OpenInvoices, parts: Mapping[str, Any], first: int) -> Floats:
+def _past_hazard(entry: Ints, issued: Ints, due: Ints, parts: Mapping[str, Any], first: int) -> Floats:
     """Cumulative hazard of open invoices until day ``first``, for a factor of 1 and without months' shocks.
 
-    Days count one weighted day each; what a part left counts from the day after it.
+    Days count one weighted day each, from the day of ``entry`` on.
 
     Returns
     -------
@@ -305,13 +327,12 @@ def _past_hazard(opened: OpenInvoices, parts: Mapping[str, Any], first: int) -> 
     """
     edges, hazard = parts["phase_edges"], parts["hazard"]
     below = np.append(edges[1:], np.iinfo(np.int64).max // 4)
-    entry = np.where(opened.part > NO_PART, opened.part + 1, opened.issued)
-    low = np.maximum(entry[:, None], opened.due[:, None] + edges)
-    high = np.minimum(first, opened.due[:, None] + below)
+    low = np.maximum(entry[:, None], due[:, None] + edges)
+    high = np.minimum(first, due[:, None] + below)
     days = np.maximum(high - low, 0.0)
-    days -= 0.5 * ((low == opened.issued[:, None]) & (days > 0))  # issued in the middle of the day
-    terms = np.searchsorted(parts["terms_edges"], opened.due - opened.issued, side="right") - 1
-    out = np.empty((hazard.shape[0], len(opened)))
+    days -= 0.5 * ((low == issued[:, None]) & (days > 0))  # issued in the middle of the day
+    terms = np.searchsorted(parts["terms_edges"], due - issued, side="right") - 1
+    out = np.empty((hazard.shape[0], entry.size))
     for t in range(hazard.shape[1]):
         mine = terms == t
         out[:, mine] = hazard[:, t, :] @ days[mine].T

@@ -123,11 +123,10 @@ class Contracts:
             currency_mix(self.history, self.reps, self.currencies),
         )
 
+    @cached_property
     def room(self) -> int:
         """Deals that a future may hold at most."""
-        most = max(
-            int(np.bincount(np.repeat(np.arange(begin.size - 1), np.diff(begin)), count).max(initial=0))
-            for begin, _, count in (self.wins.block(b)[0] for b in range(self.wins.blocks))
-        )
+        won = sum(self.wins.columns["won"].sums(np.arange(self.wins.reps), slice(None)))
+        most = int(np.max(won, initial=0))
         again = self.days.days // (28 * min(self.schedules.months)) if self.terms.renewal > 0 else 0
         return (most + self.ending[0].size) * (1 + again) + 1

@@ -33,7 +33,8 @@ GUIDE = 1024
 class Paying(NamedTuple):
     """How invoices are paid; see :class:`quotacast.engine.payments.Payments`.
 
-    Spells are those of invoices issued on each day to come, and after them of the open ones.
+    Spells are those of invoices issued on each day to come, and after them of the open ones, of which those
+    that were issued and are due on the same days share a path.
     """
 
     vat: Any
@@ -58,6 +59,7 @@ class Paying(NamedTuple):
     spell: Any  # (4, spells) first day, day after the last, cell, month
     span: Any  # (2, spells) weighted days before and in it
     # open invoices
+    path: Any  # (n,)
     due: Any
     gross: Any
     code: Any
@@ -240,6 +242,25 @@ def pay(n, invoices, owners, keys, paying, p, months, draw, rates, receipts, tax
 
 
 @numba.njit(cache=True, nogil=True)
+def _until(place, spell, span, hazard, months):
+    """Sums of hazard times exposure until the end of each spell of some paths, infinite behind the last.
+
+    Shape (paths, most spells of a path).
+    """
+    paths = place.shape[0] - 1
+    most = 0
+    for i in range(paths):
+        most = max(most, place[i + 1] - place[i])
+    out = np.full((paths, most), np.inf)
+    for i in range(paths):
+        total = 0.0
+        for j in range(place[i], place[i + 1]):
+            total += span[1, j] * (hazard[spell[2, j]] * months[spell[3, j]])
+            out[i, j - place[i]] = total
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
 def pay_open(paying, p, months, draw, rates, receipts, written, owed):
     """Pay the invoices that are open at the as-of date, from their present age.
 
@@ -251,9 +272,22 @@ def pay_open(paying, p, months, draw, rates, receipts, written, owed):
     place, spell, span, guide = paying.place, paying.spell, paying.span, paying.guide
     cumulative, works, key = paying.cumulative, paying.works, paying.key
     grosses, codes, band_of, currency = paying.gross, paying.code, paying.band_of, paying.currency
-    known, opening = paying.open_odds.shape[0] == 0, 0
-    in_parts = paying.part_odds.shape[0] > 0
-    for i in range(grosses.shape[0]):
+    known, opening, path = paying.open_odds.shape[0] == 0, 0, paying.path
+    in_parts, n = paying.part_odds.shape[0] > 0, grosses.shape[0]
+    until = _until(place[days:], spell, span, hazard, months)
+    left, at = np.empty(n), np.empty(n, dtype=np.int64)
+    for i in range(n):  # step by step, see :mod:`quotacast.engine.kernel_batch`
+        left[i] = unit(key[i], draw)
+    for i in range(n):
+        left[i] = -math.log(left[i]) / (factor[codes[i]] * bands[band_of[i]])
+        if paying.parted[i]:
+            left[i] /= paying.rest_pace[p]
+    for i in range(n):
+        on, spend, j = path[i] - days, left[i], 0
+        for s in range(until.shape[1]):
+            j += until[on, s] < spend
+        at[i] = j
+    for i in range(n):
         if not known and unit(mix(key[i] ^ _STILL), draw) >= paying.open_odds[p, i]:
             continue  # paid before the as-of date
         gross, day = grosses[i], -1
@@ -262,30 +296,25 @@ def pay_open(paying, p, months, draw, rates, receipts, written, owed):
         pace = factor[codes[i]] * bands[band_of[i]]
         if paying.parted[i]:
             pace *= paying.rest_pace[p]
-        if unit(mix(key[i] ^ _NEVER), draw) >= never[i]:
-            left = -math.log(unit(key[i], draw)) / pace
-            for j in range(place[days + i], place[days + i + 1]):
-                rate = hazard[spell[2, j]] * months[spell[3, j]]
-                passed = span[1, j] * rate
-                if left <= passed:
-                    target = span[0, j] + left / rate
-                    day, last = max(guide[int(target * FINE)], spell[0, j]), spell[1, j] - 1
-                    while day < last and cumulative[day + 1] < target:
-                        day += 1
-                    break
-                left -= passed
+        j = place[path[i]] + at[i]
+        if j < place[path[i] + 1] and unit(mix(key[i] ^ _NEVER), draw) >= never[i]:
+            rest = left[i] - (until[path[i] - days, at[i] - 1] if at[i] > 0 else 0.0)
+            target = span[0, j] + rest / (hazard[spell[2, j]] * months[spell[3, j]])
+            day, last = max(guide[int(target * FINE)], spell[0, j]), spell[1, j] - 1
+            while day < last and cumulative[day + 1] < target:
+                day += 1
         if in_parts and day >= 0 and not paying.parted[i]:
-            rest = left_by_part(paying, p, codes[i], key[i], draw, gross)
-            if rest > 0:
+            due_still = left_by_part(paying, p, codes[i], key[i], draw, gross)
+            if due_still > 0:
                 if works[day] < days:
-                    got = at_rate(gross - rest, currency[i], works[day], rates)
-                    gained += got - (gross - rest)
+                    got = at_rate(gross - due_still, currency[i], works[day], rates)
+                    gained += got - (gross - due_still)
                     receipts[0, works[day]] += got
                 else:
-                    owed[0] += gross - rest
+                    owed[0] += gross - due_still
                 pace *= paying.rest_pace[p]
                 stop = min(days, end)
-                day, gross = rest_day(paying, p, months, key[i], draw, pace, days + i, day, stop), rest
+                day, gross = rest_day(paying, p, months, key[i], draw, pace, path[i], day, stop), due_still
         if day < 0:
             end = max(end, 0)
             if end < days:

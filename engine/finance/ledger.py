@@ -118,19 +118,17 @@ class Ledger(Contracts):
         """Arrays of the payment clock."""
         pays, opened, own = self.payments, self.payments.open, self.open.rows
         number = np.arange(self.days.first, self.days.first + self.days.days)
-        due = opened.due[own] - self.days.first
-        day = np.arange(self.days.days)
+        due, day = opened.due[own] - self.days.first, np.arange(self.days.days)
+        terms = np.stack([opened.issued[own] - self.days.first, due])
+        paths, path = np.unique(terms, axis=1, return_inverse=True)
         return Paying(
             vat=float(self.account.vat),
             vat_day=self.days.vat_day(number, self.account),
             works=self.days.works,
             due_days=int(self.terms.due_days),
             write_off_days=int(pays.write_off_days),
-            **spells_of(
-                pays,
-                np.append(day, opened.issued[own] - self.days.first),
-                np.append(day + self.terms.due_days, due),
-            ),
+            **spells_of(pays, np.append(day, paths[0]), np.append(day + self.terms.due_days, paths[1])),
+            path=day.size + path.reshape(-1),
             due=due,
             gross=self.open.cents,
             code=opened.code[own].astype(np.int64),
@@ -319,7 +317,7 @@ def cash_paths(
         np.array([int(day_number(p.last)) - ledger.days.first for p in spans], dtype=np.int64),
     )
     signing, billing, paying, paid = ledger.signing, ledger.billing, ledger.paying, ledger.paid
-    room, done = ledger.room(), 0
+    room, done = ledger.room, 0
     lines = np.zeros((n, len(spans), len(LINES)), dtype=np.int64)
     closing = np.zeros((n, len(spans)), dtype=np.int64)
     low, least, check = (

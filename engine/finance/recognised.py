@@ -55,7 +55,7 @@ def earned_columns(contracts: Contracts, steps: Steps) -> Columns:
     edges = np.maximum(steps.edges[1:] - first, 0)
     step_of_day = np.searchsorted(edges, np.arange(contracts.days.days), side="right")
     begin, end = (x.astype(np.int64) for x in (contracts.schedules.begin, contracts.schedules.end))
-    signing, room, own = contracts.signing, contracts.room(), np.arange(wins.draws)
+    signing, room, own = contracts.signing, contracts.room, np.arange(wins.draws)
     if (signing.due_rep < 0).any():
         raise ValueError("a signed deal whose term ends has a rep without a seat")
     where = [wins.futures(b) for b in range(wins.blocks)]

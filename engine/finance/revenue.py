@@ -68,7 +68,7 @@ def revenue_paths(
     edges = np.array([int(day_number(m.last)) + 1 for m in months], dtype=np.int64) - ledger.days.first
     month_of_day = np.searchsorted(edges, np.arange(ledger.days.days), side="right")
     paths = np.zeros((n, len(MEASURES), len(KINDS), len(months)), dtype=np.int64)
-    signing, billing, room, own = ledger.signing, ledger.billing, ledger.room(), np.arange(n)
+    signing, billing, room, own = ledger.signing, ledger.billing, ledger.room, np.arange(n)
     begin, end = ledger.schedules.begin.astype(np.int64), ledger.schedules.end.astype(np.int64)
 
     def block(number: int) -> int:
