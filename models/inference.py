@@ -100,22 +100,26 @@ def sample(
     declaration: Declaration, cells: Cells, *, draws: int, tune: int, chains: int, seed: int, cores: int
 ) -> dict[str, Floats]:
     """Raw draws by name with axes (chain, draw, ...), and ``diverging`` (chain, draw)."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
+
     nutpie = _nutpie()
     with warnings.catch_warnings():
         # pytensor splits a kernel that would take too many arguments; the result is the same
         warnings.filterwarnings("ignore", message="Loop fusion failed")
         compiled = _compiled(_safe(declaration), cells)
     try:
-        result = nutpie.sample(
-            compiled,
-            draws=draws,
-            tune=tune,
-            chains=chains,
-            cores=cores,
-            seed=seed,
-            progress_bar=False,
-            target_accept=TARGET_ACCEPT,
-        )
+        # sums that BLAS shares out among threads round as the threads do, and chains amplify it
+        with threadpool_limits(1, user_api="blas"):
+            result = nutpie.sample(
+                compiled,
+                draws=draws,
+                tune=tune,
+                chains=chains,
+                cores=cores,
+                seed=seed,
+                progress_bar=False,
+                target_accept=TARGET_ACCEPT,
+            )
     except RuntimeError as error:
         raise FitError(f"model {declaration.name}: NUTS stopped: {error}") from error
     wanted = [t.name for t in declaration.terms] + list(declaration.hyperparameters())

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from quotacast.errors import FitError
+from quotacast.models import inference
 from quotacast.models.inference import LIMITS, build_model, diagnose, fit_nuts, sample, to_inference_data
 from quotacast.models.laplace import fit_laplace
 from quotacast.models.terms import Cells, Declaration, Posterior, Term
@@ -138,6 +140,32 @@ def test_same_seed_same_draws_and_other_seed_others() -> None:
     assert a["rep"].shape == (2, 20, 4)
     x, y = (fit_laplace(COUNTS, counts(), draws=50, seed=seed) for seed in (1, 1))
     np.testing.assert_array_equal(x.effects["rep"], y.effects["rep"])
+
+
+def test_blas_keeps_to_one_thread_while_chains_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    # sums are rounded as threads share them out: the same fit gave other draws after other fits
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    def threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    class Sampler:
+        def __init__(self) -> None:
+            self.seen: set[int] = set()
+
+        def sample(self, *_: Any, **__: Any) -> Any:
+            self.seen = threads()
+            raise RuntimeError("stopped")
+
+    sampler = Sampler()
+    monkeypatch.setattr(inference, "_nutpie", lambda: sampler)
+    monkeypatch.setattr(inference, "_compiled", lambda declaration, cells: None)
+    with threadpool_limits(2, user_api="blas"):
+        before = threads()
+        with pytest.raises(FitError, match="stopped"):
+            sample(COUNTS, counts(), draws=10, tune=10, chains=2, seed=1, cores=2)
+        assert threads() == before
+    assert sampler.seen == {1}
 
 
 def test_diagnostics_of_a_good_fit() -> None:
