@@ -186,9 +186,8 @@ def run_columns(
             done += next(iter(found.values())).draws
             if told:
                 told(done / draws)
-    with ThreadPoolExecutor(numba.get_num_threads()) as pool:  # to copy gives the GIL up
-        joined = pool.map(lambda name: join(kept[name], reps, steps, components(name)), kept)
-        return dict(zip(kept, joined, strict=True))
+    # one after the other: each gives its parts up before the next is copied
+    return {name: join(parts, reps, steps, components(name)) for name, parts in kept.items()}
 
 
 def run_blocks(tables: Tables, draws: int, block: int = BLOCK) -> dict[str, Any]:
