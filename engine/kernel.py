@@ -20,18 +20,16 @@ from quotacast.engine.kernel_batch import (
     HEIR,
     LIVES,
     can_be_won,
-    draw_waits,
+    draw_hazards,
     factors,
-    hazards,
-    largest_odds,
     largest_ratio,
     last_of,
     only_wins,
-    rep_segment,
     room_for,
+    room_for_hazards,
     without_sure_losses,
 )
-from quotacast.engine.kernel_spells import FINE, add_up, day_of, no_sums, spell_of, stretch_of
+from quotacast.engine.kernel_spells import days_of, ends_of, no_sums
 from quotacast.engine.kernel_stages import close_staged, staged_hazards
 from quotacast.engine.streams import PER_DRAW, mix, unit
 
@@ -53,9 +51,7 @@ def _share_guide(cumulative, guide):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _draw_sizes(
-    n, draw, rep, start, segment, stream, centre, time, quarter_of_day, residual, shares, guide, size
-):
+def _draw_sizes(lives, n, draw, centre, time, quarter_of_day, residual, shares, guide):
     """Logarithms of the amounts of some deals, into ``size``.
 
     Parameters
@@ -63,6 +59,7 @@ def _draw_sizes(
     centre : ndarray, shape (reps, segments)
     time : ndarray, shape (quarters,)
     """
+    rep, start, segment, stream, size = lives.rep, lives.start, lives.segment, lives.stream, lives.size
     last = residual.shape[0] - 1
     for k in range(n):
         u = unit(stream[k], draw + _VALUE)
@@ -73,8 +70,12 @@ def _draw_sizes(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _own_factors(n, rep, segment, size, edges, win, loss, band_win, band_loss, own_win, own_loss):
-    """Factors of both hazards of new deals: rep's and segment's (reps, segments) by the amount's (bands,)."""
+def _own_factors(lives, n, hazards, edges, band_win, band_loss):
+    """Own factors of both hazards of new deals: the rep's and segment's by that of the amount's band."""
+    rep, segment, size, own_win, own_loss = (
+        lives.rep, lives.segment, lives.size, lives.own_win, lives.own_loss,
+    )  # fmt: skip
+    win, loss = hazards.own_win, hazards.own_loss
     for k in range(n):
         r, s, band = rep[k], segment[k], 0
         if not math.isnan(size[k]):
@@ -86,9 +87,8 @@ def _own_factors(n, rep, segment, size, edges, win, loss, band_win, band_loss, o
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _add_open(
-    first, last, n, draw, order, at, rep_of, key, starts, segments, bands, amounts, rows, stage, seat, win,
-    loss, band_win, band_loss, choose, odds, staged_odds, times, stream, rep, start, segment, owner, row,
-    own_win, own_loss, size, which,
+    lives, n, first, last, draw, order, at, rep_of, key, starts, segments, bands, amounts, rows, stage, seat,
+    hazards, band_win, band_loss, choose, staged_odds, times,
 ):  # fmt: skip
     """Add the open deals of some reps behind ``n`` lives, those in a stage at the end of the room for all.
 
@@ -101,6 +101,9 @@ def _add_open(
     tuple of int
         The place after the last without a stage, and that of the first in one.
     """
+    stream, rep, start, segment, owner = lives.stream, lives.rep, lives.start, lives.segment, lives.owner
+    row, own_win, own_loss, size, which = lives.row, lives.own_win, lives.own_loss, lives.size, lives.which
+    win, loss, odds = hazards.own_win, hazards.own_loss, hazards.odds
     unstaged, staged = n, n + at[last] - at[first]
     for i in order[at[first] : at[last]]:
         r, s, band, in_stage = rep_of[i], segments[i], bands[i], stage.shape[0] > 0 and stage[i] >= 0
@@ -238,15 +241,11 @@ def close_deals(
     reps, bins, days = created_base.shape[1], bin_label.shape[0], weights.shape[0]
     cells, values = age_edges.shape[0] * position.shape[0], residual.shape[0]
     segments, stretches = segment_win.shape[1], spells.stretch_piece.shape[0]
-    rows = new_row + days
-    paces, every_piece = spells.at.shape[0] // rows, np.arange(position.shape[0])
+    rows, every_piece = new_row + days, np.arange(position.shape[0])
     piece_win, piece_loss = np.empty((reps, position.shape[0])), np.empty((reps, position.shape[0]))
     shares, share_at = np.empty_like(residual_shares[0]), np.empty(GUIDE + 1, dtype=np.int32)
-    cell_win, cell_loss = np.empty(cells), np.empty(cells)
     staged_win, staged_loss, staged_move = np.empty(cells), np.empty(cells), np.empty(cells)
-    stretch_win, stretch_loss = np.empty((reps, stretches)), np.empty((reps, stretches))
-    of_win, of_loss = np.empty((reps, segments)), np.empty((reps, segments))
-    centre, odds = np.empty((reps, segments)), np.empty((reps, segments))
+    of_draw, centre = room_for_hazards(cells, reps, stretches, segments), np.empty((reps, segments))
     mean, lot, number = np.zeros((reps, bins)), np.zeros((reps, bins)), np.zeros((reps, bins), dtype=np.int64)
     there, total = np.zeros(reps, dtype=np.bool_), np.zeros(reps, dtype=np.int64)
     lives, sums = room_for(LIVES), no_sums(spells, rows)
@@ -263,24 +262,20 @@ def close_deals(
         draw = _U(first_draw + d) * PER_DRAW
         shares[:] = residual_shares[p]  # read in order, once, into the cache
         _share_guide(shares, share_at)
-        hazards(p, d, position, age_win, time_win, cell_win)
-        hazards(p, d, position, age_loss, time_loss, cell_loss)
-        factors(d, rep_win, quarter, cycle_times, spells.stretch_piece, stretch_win)
-        factors(d, rep_loss, quarter, cycle_times, spells.stretch_piece, stretch_loss)
-        rep_segment(d, p, base_win, segment_win, of_win)
-        rep_segment(d, p, base_loss, segment_loss, of_loss)
+        draw_hazards(
+            d, p, position, quarter, cycle_times, spells.stretch_piece, age_win, age_loss, time_win,
+            time_loss, rep_win, rep_loss, base_win, base_loss, segment_win, segment_loss,
+            largest_ratio(amount_win[p], amount_loss[p]), of_draw,
+        )  # fmt: skip
         if staged:
+            cell_win, cell_loss = of_draw.cell_win, of_draw.cell_loss
             staged_hazards(
                 p, d, cell_win, cell_loss, time_move, stage_arrays, staged_win, staged_loss, staged_move
             )
             factors(d, rep_win, quarter, cycle_times, every_piece, piece_win)
             factors(d, rep_loss, quarter, cycle_times, every_piece, piece_loss)
-        if not keep_lost:
-            best = largest_ratio(cell_win, cell_loss) * largest_ratio(amount_win[p], amount_loss[p])
-            largest_odds(best, of_win, of_loss, stretch_win, stretch_loss, odds)
-            if staged:
-                staged_odds = largest_ratio(staged_win, staged_loss) / largest_ratio(cell_win, cell_loss)
-                staged_odds *= largest_ratio(stage_arrays[0][p].reshape(-1), stage_arrays[1][p].reshape(-1))
+            staged_odds = largest_ratio(staged_win, staged_loss) / largest_ratio(cell_win, cell_loss)
+            staged_odds *= largest_ratio(stage_arrays[0][p].reshape(-1), stage_arrays[1][p].reshape(-1))
         for r in range(reps):
             held = deal_at[r + 1] - deal_at[r] + begun_at[d, r + 1] - begun_at[d, r]
             there[r] = asked[r] and (joined[d, r] < days or held > 0)
@@ -303,13 +298,12 @@ def close_deals(
             if held + AHEAD > lives.stream.shape[0]:
                 lives = room_for(2 * held)
             stream, rep, start, segment = lives.stream, lives.rep, lives.start, lives.segment
-            owner, row, size = lives.owner, lives.row, lives.size
-            own_win, own_loss, which = lives.own_win, lives.own_loss, lives.which
+            owner, row, size, which, day = lives.owner, lives.row, lives.size, lives.which, lives.day
+            h_win, both = lives.win, lives.both
             # New ones, and those that leads begin.
             new = arrivals(
                 d, first, last, coming, draw, number, bin_key, at_work, bin_edges, joined, gone, mix_row,
-                segment_mix[p], move_given, move_at, move_first, move_last, move_low, move_high, rep, start,
-                segment, stream, row, owner, own_win,
+                segment_mix[p], move_given, move_at, move_first, move_last, move_low, move_high, lives,
             )  # fmt: skip
             for k in range(new):
                 owner[k] = seat[rep[k]]
@@ -323,51 +317,34 @@ def close_deals(
                     created[d, owner[k], step_of_day[start[k]]] += 1
             if not closings:
                 continue
-            if not keep_lost:
-                new = without_sure_losses(rep, start, segment, stream, owner, new, draw, odds, most_times)
             for k in range(new):
                 row[k], size[k] = new_row + start[k], math.nan
+            if not keep_lost:
+                new = without_sure_losses(lives, new, draw, of_draw.odds, most_times)
             if quoted:
                 _draw_sizes(
-                    new, draw, rep, start, segment, stream, centre, value_time[d], quarter_of_day, residual,
-                    shares, share_at, size,
-                )  # fmt: skip
-            _own_factors(
-                new, rep, segment, size, band_edges, of_win, of_loss, amount_win[p], amount_loss[p], own_win,
-                own_loss,
-            )  # fmt: skip
+                    lives, new, draw, centre, value_time[d], quarter_of_day, residual, shares, share_at
+                )
+            _own_factors(lives, new, of_draw, band_edges, amount_win[p], amount_loss[p])
             n, low = _add_open(
-                first, last, new, draw, deal_order, deal_at, deal_rep, deal_key, deal_start, deal_segment,
-                deal_band, deal_amount, deal_row, deal_stage, seat, of_win, of_loss, amount_win[p],
-                amount_loss[p], not keep_lost, odds, staged_odds, most_times, stream, rep, start, segment,
-                owner, row, own_win, own_loss, size, which,
+                lives, new, first, last, draw, deal_order, deal_at, deal_rep, deal_key, deal_start,
+                deal_segment, deal_band, deal_amount, deal_row, deal_stage, seat, of_draw, amount_win[p],
+                amount_loss[p], not keep_lost, staged_odds, most_times,
             )  # fmt: skip
             # When each ends, if it does.
-            place, day, rest, h_win, both = lives.place, lives.day, lives.rest, lives.win, lives.both
-            offset = pace[first] * rows
-            draw_waits(stream, n, draw, lives.left)
-            add_up(row, n, d * paces + pace[first], offset, spells, cell_win, cell_loss, sums)
-            ends = stretch_of(
-                rep, row, own_win, own_loss, lives.left, n, stretch_win, stretch_loss, sums.whole,
-                which, place, rest,
-            )  # fmt: skip
-            spell_of(
-                ends, which, place, rest, rep, row, own_win, own_loss, stretch_win, stretch_loss, offset,
-                spells, cell_win, cell_loss, sums.until, h_win, both,
-            )  # fmt: skip
+            ends = ends_of(lives, n, draw, d, pace[first], spells, of_draw, sums)
             if changed:
                 for q in range(ends):
-                    times = share_times[rep[which[q]], spells.piece[place[q]]]
+                    times = share_times[rep[which[q]], spells.piece[lives.place[q]]]
                     h_win[q] = min(h_win[q] * times, both[q])
             if not keep_lost:  # of a leaver's deals, fewer are won below
-                ends = only_wins(ends, which, place, rest, h_win, both, stream, draw)
-            day_of(ends, place, rest, spells.begin, spells.end, guide, cumulative, day)
+                ends = only_wins(lives, ends, draw)
+            days_of(lives, ends, spells, guide, cumulative)
             if staged:
                 ends = close_staged(
-                    low, new + deal_at[last] - deal_at[first], ends, stream, rep, row, own_win, own_loss,
-                    which, day, h_win, both, draw, p, deal_stage, deal_in_stage, stage_arrays, staged_win,
-                    staged_loss, staged_move, piece_win, piece_loss, spells.at, offset, spells.end,
-                    spells.cell, spells.piece, cumulative, guide, FINE, changed, cycle_times, share_times,
+                    lives, low, new + deal_at[last] - deal_at[first], ends, draw, p, deal_stage,
+                    deal_in_stage, stage_arrays, staged_win, staged_loss, staged_move, piece_win, piece_loss,
+                    pace[first] * rows, spells, cumulative, guide, changed, cycle_times, share_times,
                 )  # fmt: skip
             # Which are won.
             wins = 0

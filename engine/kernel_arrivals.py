@@ -79,8 +79,7 @@ def draw_numbers(
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def arrivals(
     d, first, last, coming, draw, number, bin_key, at_work, bin_edges, joined, gone, mix_row, segment_mix,
-    move_given, move_at, move_first, move_last, move_low, move_high, rep, start, segment, stream, bin_of,
-    nth, lot,
+    move_given, move_at, move_first, move_last, move_low, move_high, lives,
 ):  # fmt: skip
     """Write rep, day, segment and stream of what comes new for some reps in draw ``d``; return how many.
 
@@ -94,10 +93,12 @@ def arrivals(
         How many in every bin, before thinning.
     segment_mix : ndarray, shape (rows, segments)
         Cumulative shares of segments, by ``mix_row`` of the rep.
-    rep, start, segment, bin_of, nth : ndarray of int64, shape (room,)
-    stream : ndarray of uint64, lot : ndarray, shape (room,)
-        Written from the beginning; ``room`` exceeds the sum of ``number`` by ``kernel_batch.AHEAD``.
+    lives : Batch
+        With room for the sum of ``number``; ``rep``, ``start``, ``segment`` and ``stream`` are written,
+        ``row``, ``owner`` and ``left`` written over.
     """
+    rep, start, segment, stream = lives.rep, lives.start, lives.segment, lives.stream
+    bin_of, nth, lot = lives.row, lives.owner, lives.left
     n, segments = 0, segment_mix.shape[1]
     for r in range(first, last):
         for b in range(number.shape[1]):

@@ -10,7 +10,6 @@ not larger than the cache. Compiled by numba.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numba
@@ -33,74 +32,112 @@ Ints = NDArray[np.int64]
 
 
 class Batch(NamedTuple):
-    """Lives, one per place; and, behind them, of those that end before the horizon.
+    """Lives, one per place; and, in arrays of their own, the ends of those that end before the horizon.
 
     Attributes
     ----------
-    stream : ndarray of uint64
     rep, start, segment, owner : ndarray of int64
         Rep, day of beginning, segment, and the seat to which it belongs.
     row : ndarray of int64
         Row of its spells; while lives are being made, the bin that it comes from, and in ``owner`` its
         number there.
+    which, place, day, won : ndarray of int64
+        Of each end: the life, its spell, and the day; the ends that are wins.
     own_win, own_loss, left : ndarray
         Its own factors of both hazards, and the cumulative hazard that it has to spend.
     size : ndarray
         Logarithm of its amount, NaN unknown.
-    which, place, day, won : ndarray of int64
-        Of each end: the life, its spell, and the day; the ends that are wins.
     rest, win, both : ndarray
         Of each end: what was left at the beginning of its stretch, later the weighted day; hazard of a win
         and of both causes.
+    stream : ndarray of uint64
     """
 
-    stream: NDArray[np.uint64]
     rep: Ints
     start: Ints
     segment: Ints
     owner: Ints
     row: Ints
-    own_win: Floats
-    own_loss: Floats
-    left: Floats
-    size: Floats
     which: Ints
     place: Ints
     day: Ints
     won: Ints
+    own_win: Floats
+    own_loss: Floats
+    left: Floats
+    size: Floats
     rest: Floats
     win: Floats
     both: Floats
+    stream: NDArray[np.uint64]
 
 
 @numba.njit(cache=True, nogil=True)
 def room_for(n):
     """Arrays for so many lives."""
-    room = n + AHEAD
+    i, f = np.empty((9, n + AHEAD), dtype=np.int64), np.empty((7, n + AHEAD))
+    stream = np.empty(n + AHEAD, dtype=np.uint64)
     return Batch(
-        np.empty(room, dtype=np.uint64),
-        np.empty(room, dtype=np.int64),
-        np.empty(room, dtype=np.int64),
-        np.empty(room, dtype=np.int64),
-        np.empty(room, dtype=np.int64),
-        np.empty(room, dtype=np.int64),
-        np.empty(room),
-        np.empty(room),
-        np.empty(room),
-        np.empty(room),
-        np.empty(room, dtype=np.int64),
-        np.empty(room, dtype=np.int64),
-        np.empty(room, dtype=np.int64),
-        np.empty(room, dtype=np.int64),
-        np.empty(room),
-        np.empty(room),
-        np.empty(room),
+        i[0], i[1], i[2], i[3], i[4], i[5], i[6], i[7], i[8], f[0], f[1], f[2], f[3], f[4], f[5], f[6], stream
     )
 
 
+class Hazards(NamedTuple):
+    """Hazards of a draw: products of what belongs to cell, rep and stretch, rep and segment, and the life.
+
+    Attributes
+    ----------
+    cell_win, cell_loss : ndarray, shape (bands x pieces,)
+        By band of age and piece of the calendar.
+    stretch_win, stretch_loss : ndarray, shape (reps, stretches)
+        The reps' factors, see `kernel_spells.Spells`.
+    own_win, own_loss : ndarray, shape (reps, segments)
+    odds : ndarray, shape (reps, segments)
+        Largest ratios of the hazards of a win and a loss that there are in the draw.
+    """
+
+    cell_win: Floats
+    cell_loss: Floats
+    stretch_win: Floats
+    stretch_loss: Floats
+    own_win: Floats
+    own_loss: Floats
+    odds: Floats
+
+
+@numba.njit(cache=True, nogil=True)
+def room_for_hazards(cells, reps, stretches, segments):
+    """Arrays for the hazards of a draw."""
+    cell, stretch = np.empty((2, cells)), np.empty((2, reps, stretches))
+    own = np.empty((3, reps, segments))
+    return Hazards(cell[0], cell[1], stretch[0], stretch[1], own[0], own[1], own[2])
+
+
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def hazards(p, d, position, age, time, out):
-    """Hazards of a cause in a draw, but for a rep's and a life's factors, into ``out`` (bands x pieces,)."""
+def draw_hazards(
+    d, p, position, quarter, cycle_times, stretch_piece, age_win, age_loss, time_win, time_loss, rep_win,
+    rep_loss, base_win, base_loss, segment_win, segment_loss, most, hazards,
+):  # fmt: skip
+    """Fill in the :class:`Hazards` of draw ``d``; ``most`` is the largest ratio of the lives' own factors.
+
+    Other arrays are those of :mod:`quotacast.engine.tables`.
+    """
+    _by_cell(p, d, position, age_win, time_win, hazards.cell_win)
+    _by_cell(p, d, position, age_loss, time_loss, hazards.cell_loss)
+    factors(d, rep_win, quarter, cycle_times, stretch_piece, hazards.stretch_win)
+    factors(d, rep_loss, quarter, cycle_times, stretch_piece, hazards.stretch_loss)
+    best = most * largest_ratio(hazards.cell_win, hazards.cell_loss)
+    for r in range(base_win.shape[1]):
+        of_rep = best * largest_ratio(hazards.stretch_win[r], hazards.stretch_loss[r])
+        for s in range(segment_win.shape[1]):
+            win, loss = base_win[d, r] * segment_win[p, s], base_loss[d, r] * segment_loss[p, s]
+            hazards.own_win[r, s], hazards.own_loss[r, s] = win, loss
+            hazards.odds[r, s] = of_rep * win / loss
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _by_cell(p, d, position, age, time, out):
+    """Hazards of a cause by band of age and piece, into ``out`` (bands x pieces,)."""
     pieces = position.shape[0]
     for band in range(age.shape[1]):
         for piece in range(pieces):
@@ -123,30 +160,12 @@ def factors(d, rep, quarter, cycle_times, pieces, out):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def rep_segment(d, p, base, segment, out):
-    """Factors of a hazard by rep and segment, into ``out`` (reps, segments)."""
-    for r in range(out.shape[0]):
-        for s in range(out.shape[1]):
-            out[r, s] = base[d, r] * segment[p, s]
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def largest_odds(best, win, loss, stretch_win, stretch_loss, out):
-    """Largest ratios of the hazards of a win and a loss by rep and segment, into ``out`` (reps, segments).
-
-    Parameters
-    ----------
-    best : float
-        Largest ratio of what is the same for all reps.
-    win, loss : ndarray, shape (reps, segments)
-    stretch_win, stretch_loss : ndarray, shape (reps, stretches)
-    """
-    for r in range(out.shape[0]):
-        most = 0.0
-        for t in range(stretch_win.shape[1]):
-            most = max(most, stretch_win[r, t] / stretch_loss[r, t])
-        for s in range(out.shape[1]):
-            out[r, s] = best * most * win[r, s] / loss[r, s]
+def largest_ratio(above, below):
+    """Largest ratio of two arrays, element by element."""
+    found = 0.0
+    for i in range(above.shape[0]):
+        found = max(found, above[i] / below[i])
+    return found
 
 
 @numba.njit(cache=True, nogil=True)
@@ -167,54 +186,46 @@ def last_of(first, lives, there, pace, most):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def largest_ratio(above, below):
-    """Largest ratio of two arrays, element by element."""
-    found = 0.0
-    for i in range(above.shape[0]):
-        found = max(found, above[i] / below[i])
-    return found
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def draw_waits(stream, n, draw, left):
-    """Cumulative hazards to spend, standard exponential, into ``left`` (lives,)."""
-    for k in range(n):
-        left[k] = unit(stream[k], draw + WAIT)
-    for k in range(n):
-        left[k] = -math.log(left[k])
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
 def can_be_won(own, draw, odds, times):
     """Whether the number that decides the cause is below the win's largest share of both hazards."""
     return unit(own, draw + CAUSE) * (odds + 1.0) <= odds * times * (1.0 + 1e-9)  # whatever is rounded
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def without_sure_losses(rep, start, segment, stream, owner, n, draw, odds, times):
+def without_sure_losses(lives, n, draw, odds, times):
     """Move the lives that can be won to the front and return how many they are.
 
     A life that ends is won if the number that decides its cause is below the win's share of both hazards. No
-    share exceeds that of the largest odds, so some lives are lost whenever they end.
+    share exceeds that of the largest odds, so some lives are lost whenever they end. (What a leaver's deals
+    keep of their odds is a share, and makes no loss a win.)
 
     Parameters
     ----------
+    lives : Batch
+        Read and written: rep, start, segment, owner, row and stream.
     odds : ndarray, shape (reps, segments)
         Largest ratios of the hazards of a win and a loss.
     times : float
         Largest changed rate, by which a share is multiplied.
     """
+    rep, start, segment, owner, row, stream = (
+        lives.rep, lives.start, lives.segment, lives.owner, lives.row, lives.stream,
+    )  # fmt: skip
     kept = 0
     for k in range(n):
         r, s, own = rep[k], segment[k], stream[k]
-        rep[kept], start[kept], segment[kept], stream[kept], owner[kept] = r, start[k], s, own, owner[k]
+        rep[kept], start[kept], segment[kept], owner[kept], row[kept] = r, start[k], s, owner[k], row[k]
+        stream[kept] = own
         kept += can_be_won(own, draw, odds[r, s], times)
     return kept
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def only_wins(ends, which, place, rest, win, both, stream, draw):
-    """Move the ends that are wins to the front and return how many they are; arrays are those of a batch."""
+def only_wins(lives, ends, draw):
+    """Move the ends that are wins to the front and return how many they are."""
+    which, place, rest, win, both, stream = (
+        lives.which, lives.place, lives.rest, lives.win, lives.both, lives.stream,
+    )  # fmt: skip
     kept = 0
     for q in range(ends):
         k, h_win, h_both = which[q], win[q], both[q]

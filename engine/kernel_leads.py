@@ -21,18 +21,14 @@ from quotacast.engine.kernel_batch import (
     CAUSE,
     HEIR,
     LIVES,
-    draw_waits,
-    factors,
-    hazards,
-    largest_odds,
-    largest_ratio,
+    draw_hazards,
     last_of,
     only_wins,
-    rep_segment,
     room_for,
+    room_for_hazards,
     without_sure_losses,
 )
-from quotacast.engine.kernel_spells import add_up, day_of, no_sums, spell_of, stretch_of
+from quotacast.engine.kernel_spells import days_of, ends_of, no_sums
 from quotacast.engine.streams import GOLDEN, PER_DRAW, mix, unit
 
 _U = np.uint64
@@ -121,16 +117,14 @@ def convert_leads(
         Seat to which the opportunity belongs.
     """
     reps, bins, days = created_base.shape[1], bin_quarter.shape[0], step_of_day.shape[0]
-    cells, rows, segments = age_win.shape[1] * position.shape[0], new_row + days, segment_win.shape[1]
-    stretches, paces = spells.stretch_piece.shape[0], spells.at.shape[0] // rows
+    cells, segments = age_win.shape[1] * position.shape[0], segment_win.shape[1]
     keep_created, keep_converted = leads_created.shape[0] > 0, leads_converted.shape[0] > 0
     keep_disqualified, keep_days = leads_disqualified.shape[0] > 0, lead_days.shape[0] > 0
-    cell_win, cell_loss = np.empty(cells), np.empty(cells)
-    stretch_win, stretch_loss = np.empty((reps, stretches)), np.empty((reps, stretches))
-    of_win, of_loss, odds = np.empty((reps, segments)), np.empty((reps, segments)), np.empty((reps, segments))
+    of_draw = room_for_hazards(cells, reps, spells.stretch_piece.shape[0], segments)
     mean, lot, number = np.zeros((reps, bins)), np.zeros((reps, bins)), np.zeros((reps, bins), dtype=np.int64)
     there, total = np.zeros(reps, dtype=np.bool_), np.zeros(reps, dtype=np.int64)
-    lives, sums = room_for(LIVES), no_sums(spells, rows)
+    after = np.zeros(reps, dtype=np.int64)
+    lives, sums = room_for(LIVES), no_sums(spells, new_row + days)
     coming = (joined > 0).any() or (gone < days).any()
     at = np.zeros((parameter.shape[0], reps + 1), dtype=np.int64)
     size, room = 0, 1024
@@ -139,15 +133,10 @@ def convert_leads(
     for d in range(parameter.shape[0]):
         p = parameter[d]
         draw = _U(first_draw + d) * PER_DRAW
-        hazards(p, d, position, age_win, time_win, cell_win)
-        hazards(p, d, position, age_loss, time_loss, cell_loss)
-        factors(d, rep_win, quarter, cycle_times, spells.stretch_piece, stretch_win)
-        factors(d, rep_loss, quarter, cycle_times, spells.stretch_piece, stretch_loss)
-        rep_segment(d, p, base_win, segment_win, of_win)
-        rep_segment(d, p, base_loss, segment_loss, of_loss)
-        if not keep_disqualified:
-            best = largest_ratio(cell_win, cell_loss)
-            largest_odds(best, of_win, of_loss, stretch_win, stretch_loss, odds)
+        draw_hazards(
+            d, p, position, quarter, cycle_times, spells.stretch_piece, age_win, age_loss, time_win,
+            time_loss, rep_win, rep_loss, base_win, base_loss, segment_win, segment_loss, 1.0, of_draw,
+        )  # fmt: skip
         for r in range(reps):
             there[r] = asked[r] and (joined[d, r] < days or deal_at[r + 1] > deal_at[r])
         draw_numbers(
@@ -169,42 +158,30 @@ def convert_leads(
             if held + AHEAD > lives.stream.shape[0]:
                 lives = room_for(2 * held)
             stream, rep, start, segment = lives.stream, lives.rep, lives.start, lives.segment
-            owner, row, own_win, own_loss = lives.owner, lives.row, lives.own_win, lives.own_loss
+            owner, row, which, place, day = lives.owner, lives.row, lives.which, lives.place, lives.day
             n = arrivals(
                 d, first, last, coming, draw, number, bin_key, at_work, bin_edges, joined, gone, mix_row,
-                segment_mix[p], move_given, move_at, move_first, move_last, move_low, move_high, rep, start,
-                segment, stream, row, owner, own_win,
+                segment_mix[p], move_given, move_at, move_first, move_last, move_low, move_high, lives,
             )  # fmt: skip
             if keep_created:
                 for k in range(n):
                     leads_created[d, seat[rep[k]], step_of_day[start[k]]] += 1
             for k in range(n):
-                owner[k] = new_row + start[k]  # while it belongs to nobody, the row of its spells
+                row[k] = new_row + start[k]
             for i in deal_order[deal_at[first] : deal_at[last]]:
                 stream[n], rep[n], start[n] = deal_key[i], deal_rep[i], deal_start[i]
-                segment[n], owner[n] = deal_segment[i], deal_row[i]
+                segment[n], row[n] = deal_segment[i], deal_row[i]
                 n += 1
             if not keep_disqualified:
-                n = without_sure_losses(rep, start, segment, stream, owner, n, draw, odds, 1.0)
+                n = without_sure_losses(lives, n, draw, of_draw.odds, 1.0)
             for k in range(n):
-                row[k], own_win[k] = owner[k], of_win[rep[k], segment[k]]
-                own_loss[k] = of_loss[rep[k], segment[k]]
+                lives.own_win[k] = of_draw.own_win[rep[k], segment[k]]
+                lives.own_loss[k] = of_draw.own_loss[rep[k], segment[k]]
             # When each ends, if it does, and which convert.
-            which, place, day, rest = lives.which, lives.place, lives.day, lives.rest
-            offset = pace[first] * rows
-            draw_waits(stream, n, draw, lives.left)
-            add_up(row, n, d * paces + pace[first], offset, spells, cell_win, cell_loss, sums)
-            ends = stretch_of(
-                rep, row, own_win, own_loss, lives.left, n, stretch_win, stretch_loss, sums.whole,
-                which, place, rest,
-            )  # fmt: skip
-            spell_of(
-                ends, which, place, rest, rep, row, own_win, own_loss, stretch_win, stretch_loss, offset,
-                spells, cell_win, cell_loss, sums.until, lives.win, lives.both,
-            )  # fmt: skip
+            ends = ends_of(lives, n, draw, d, pace[first], spells, of_draw, sums)
             if not keep_disqualified:
-                ends = only_wins(ends, which, place, rest, lives.win, lives.both, stream, draw)
-            day_of(ends, place, rest, spells.begin, spells.end, guide, cumulative, day)
+                ends = only_wins(lives, ends, draw)
+            days_of(lives, ends, spells, guide, cumulative)
             wins = 0
             for q in range(ends):
                 k = which[q]
@@ -218,7 +195,7 @@ def convert_leads(
                 lives.won[wins] = q
                 wins += win
             # What the conversions begin, rep by rep.
-            number[first:last, 0] = 0
+            after[first:last] = 0
             for x in range(wins):
                 k, on = which[lives.won[x]], day[lives.won[x]]
                 if keep_converted:
@@ -229,10 +206,10 @@ def convert_leads(
                 copies = math.floor(wanted)
                 copies += unit(stream[k], draw + _YIELD) < wanted - copies
                 place[x] = copies
-                number[rep[k], 0] += copies
+                after[rep[k]] += copies
             for r in range(first, last):
-                at[d, r + 1] = at[d, r] + number[r, 0]
-                number[r, 0] = at[d, r]
+                at[d, r + 1] = at[d, r] + after[r]
+                after[r] = at[d, r]
             size = at[d, last]
             if size > room:
                 room = 2 * size
@@ -241,10 +218,10 @@ def convert_leads(
             for x in range(wins):
                 k, on = which[lives.won[x]], day[lives.won[x]]
                 for copy in range(place[x]):
-                    to = number[rep[k], 0]
+                    to = after[rep[k]]
                     begun_day[to], begun_segment[to], begun_owner[to] = on, segment[k], owner[k]
                     begun_stream[to] = mix(mix(stream[k] ^ _BEGUN) + _U(copy) * GOLDEN)
-                    number[rep[k], 0] += 1
+                    after[rep[k]] += 1
     return at, begun_day[:size], begun_segment[:size], begun_stream[:size], begun_owner[:size]
 
 

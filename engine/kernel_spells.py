@@ -25,13 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quotacast.engine.kernel_arrivals import bin_keys
+from quotacast.engine.kernel_batch import WAIT
+from quotacast.engine.streams import unit
 from quotacast.models.terms import Floats
 
 Ints = NDArray[np.int64]
 #: Places per weighted day of the guide from a cumulative value to its day; a power of 2, so exact.
 FINE = 32
-#: Steps from the guide's day that are made without asking whether they are needed.
-_AHEAD = 2
 
 
 class Spells(NamedTuple):
@@ -201,113 +201,107 @@ def no_sums(spells, rows):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def add_up(row, n, known, offset, spells, cell_win, cell_loss, sums):
-    """Make the sums of the rows of some lives that are not those of ``known`` yet.
+def ends_of(lives, n, draw, d, pace, spells, hazards, sums):
+    """Find which of ``n`` lives of one pace end before the horizon, and where; return how many.
 
     Parameters
     ----------
-    row : ndarray of int64, shape (lives,)
-    n : int
-        How many lives.
-    known : int
-        A number of the draw and pace.
-    offset : int
-        First row of the pace.
-    cell_win, cell_loss : ndarray, shape (bands x pieces,)
-        Hazards of the draw.
+    lives : Batch
+        ``stream``, ``rep``, ``row``, ``own_win`` and ``own_loss`` are read; of the ends ``which``, ``place``,
+        ``rest`` (the weighted day), ``win`` and ``both`` are written, ``left`` is written over.
+    draw : uint64
+        Its place in streams; ``d`` is its number in the block.
+    hazards : Hazards
+        Those of the draw.
     """
-    stretches, width = sums.until.shape[1], sums.until.shape[3]
-    several = spells.at.shape[0] > sums.known.shape[0]  # paces, so that the row may hold another's
-    for k in range(n):
-        i = row[k]
-        if sums.known[i] == known:
-            continue
-        sums.known[i] = known
-        for t in range(stretches):
-            low, win, loss = spells.at[offset + i, t], 0.0, 0.0
-            for j in range(low, spells.at[offset + i, t + 1]):
-                c, w = spells.cell[j], spells.risk[j]
-                win += w * cell_win[c]
-                loss += w * cell_loss[c]
-                sums.until[i, t, 0, j - low], sums.until[i, t, 1, j - low] = win, loss
-            if several:
-                for j in range(spells.at[offset + i, t + 1] - low, width):
-                    sums.until[i, t, 0, j] = sums.until[i, t, 1, j] = np.inf
-            sums.whole[i, t, 0], sums.whole[i, t, 1] = win, loss
+    rows = sums.known.shape[0]
+    _add_up(lives.row, n, d * (spells.at.shape[0] // rows) + pace, pace * rows, spells, hazards, sums)
+    ends = _stretches(lives, n, draw, hazards, sums.whole)
+    _within(lives, ends, pace * rows, spells, hazards, sums.until)
+    return ends
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def stretch_of(rep, row, win, loss, left, n, stretch_win, stretch_loss, whole, which, stretch, rest):
-    """Find the stretches in which lives spend what they have left; return for how many there is one.
+def _add_up(row, n, known, offset, spells, hazards, sums):
+    """Make the sums of the rows of some lives that are not those of ``known`` (a draw and pace) yet."""
+    cell_win, cell_loss, until, whole = hazards.cell_win, hazards.cell_loss, sums.until, sums.whole
+    at, cell, risk, made = spells.at, spells.cell, spells.risk, sums.known
+    stretches, width = until.shape[1], until.shape[3]
+    several = at.shape[0] > made.shape[0]  # paces, so that the row may hold another's
+    for k in range(n):
+        i = row[k]
+        if made[i] == known:
+            continue
+        made[i] = known
+        for t in range(stretches):
+            low, high, win, loss = at[offset + i, t], at[offset + i, t + 1], 0.0, 0.0
+            for j in range(low, high):
+                c, w = cell[j], risk[j]
+                win += w * cell_win[c]
+                loss += w * cell_loss[c]
+                until[i, t, 0, j - low], until[i, t, 1, j - low] = win, loss
+            if several:
+                for j in range(high - low, width):
+                    until[i, t, 0, j] = until[i, t, 1, j] = np.inf
+            whole[i, t, 0], whole[i, t, 1] = win, loss
 
-    Parameters
-    ----------
-    win, loss : ndarray, shape (lives,)
-        A life's own factors.
-    left : ndarray, shape (lives,)
-        Cumulative hazard to spend.
-    stretch_win, stretch_loss : ndarray, shape (reps, stretches)
-        The reps' factors.
-    which, stretch : ndarray of int64, rest : ndarray, shape (lives,)
-        Written: the lives that end before the horizon, the stretch, and what is left at its beginning.
-    """
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _stretches(lives, n, draw, hazards, whole):
+    """Find the stretches in which lives spend what they have to, into ``place``; return for how many."""
+    rep, row, own_win, own_loss, left = lives.rep, lives.row, lives.own_win, lives.own_loss, lives.left
+    stretch_win, stretch_loss, stream = hazards.stretch_win, hazards.stretch_loss, lives.stream
+    which, place, rest = lives.which, lives.place, lives.rest
     found, stretches = 0, stretch_win.shape[1]
     for k in range(n):
-        r, i, own_win, own_loss, spend = rep[k], row[k], win[k], loss[k], left[k]
+        left[k] = -math.log(unit(stream[k], draw + WAIT))  # standard exponential
+    for k in range(n):
+        r, i, win, loss, spend = rep[k], row[k], own_win[k], own_loss[k], left[k]
         passed, before, t = 0.0, 0.0, 0
         for q in range(stretches):
-            passed += own_win * stretch_win[r, q] * whole[i, q, 0]
-            passed += own_loss * stretch_loss[r, q] * whole[i, q, 1]
+            passed += win * stretch_win[r, q] * whole[i, q, 0]
+            passed += loss * stretch_loss[r, q] * whole[i, q, 1]
             goes_on = passed < spend
             t += goes_on
             before = passed if goes_on else before
-        which[found], stretch[found], rest[found] = k, t, spend - before
+        which[found], place[found], rest[found] = k, t, spend - before
         found += t < stretches
     return found
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def spell_of(
-    found, which, place, rest, rep, row, own_win, own_loss, stretch_win, stretch_loss, offset, spells,
-    cell_win, cell_loss, until, win, both,
-):  # fmt: skip
-    """Find the spells in which lives end, the hazards then, and the weighted day; see :func:`stretch_of`.
-
-    Parameters
-    ----------
-    place : ndarray of int64, rest : ndarray, shape (lives,)
-        The stretch, and what is left at its beginning; the spell and the weighted day of the end are written
-        over them.
-    win, both : ndarray, shape (lives,)
-        Written: the hazards of a win and of both causes.
-    """
-    width = until.shape[3]
-    for q in range(found):
+def _within(lives, ends, offset, spells, hazards, until):
+    """Find spells, hazards then and weighted days of ends, of which ``place`` holds the stretch."""
+    rep, row, own_win, own_loss = lives.rep, lives.row, lives.own_win, lives.own_loss
+    which, place, rest, win, both = lives.which, lives.place, lives.rest, lives.win, lives.both
+    at, cell, before = spells.at, spells.cell, spells.before
+    stretch_win, stretch_loss = hazards.stretch_win, hazards.stretch_loss
+    cell_win, cell_loss, width = hazards.cell_win, hazards.cell_loss, until.shape[3]
+    for q in range(ends):
         k, t = which[q], place[q]
         r, i, left = rep[k], row[k], rest[q]
         f_win, f_loss = own_win[k] * stretch_win[r, t], own_loss[k] * stretch_loss[r, t]
         j = 0
         for s in range(width):
             j += f_win * until[i, t, 0, s] + f_loss * until[i, t, 1, s] < left
-        low = spells.at[offset + i, t]
-        j = min(j, spells.at[offset + i, t + 1] - low - 1)  # rounding may lead past the last
+        low = at[offset + i, t]
+        j = min(j, at[offset + i, t + 1] - low - 1)  # rounding may lead past the last
         passed = f_win * until[i, t, 0, max(j - 1, 0)] + f_loss * until[i, t, 1, max(j - 1, 0)]
         left -= passed if j > 0 else 0.0
         j += low
-        h_win = f_win * cell_win[spells.cell[j]]
-        h_both = h_win + f_loss * cell_loss[spells.cell[j]]
+        h_win = f_win * cell_win[cell[j]]
+        h_both = h_win + f_loss * cell_loss[cell[j]]
         place[q], win[q], both[q] = j, h_win, h_both
-        rest[q] = spells.before[j] + left / h_both
+        rest[q] = before[j] + left / h_both
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def day_of(found, spell, weighted, begin, end, guide, cumulative, day):
-    """Find the days of weighted days within spells, into ``day`` (lives,)."""
-    for q in range(found):
-        target, last = weighted[q], np.int64(end[spell[q]]) - 1
-        at = max(np.int64(guide[int(target * FINE)]), np.int64(begin[spell[q]]))
-        for _ in range(_AHEAD):
-            at += (at < last) & (cumulative[at + 1] < target)
+def days_of(lives, ends, spells, guide, cumulative):
+    """Find the days of ends from spells and weighted days, into ``day``."""
+    place, rest, day, begin, end = lives.place, lives.rest, lives.day, spells.begin, spells.end
+    for q in range(ends):
+        target, last = rest[q], end[place[q]] - 1
+        at = max(guide[int(target * FINE)], begin[place[q]])
         while at < last and cumulative[at + 1] < target:
             at += 1
         day[q] = at

@@ -14,6 +14,7 @@ import math
 import numba
 import numpy as np
 
+from quotacast.engine.kernel_spells import FINE
 from quotacast.engine.streams import mix, unit
 
 _U = np.uint64
@@ -49,18 +50,10 @@ def staged_hazards(p, d, cell_win, cell_loss, time_move, arrays, win, loss, move
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def close_staged(
-    low,  # deals of the batch, from the first to the one after the last
+    lives,  # :class:`quotacast.engine.kernel_batch.Batch`; ``which`` holds the open deals
+    low,  # those in a stage, from the first to the one after the last
     high,
     ends,  # how many ends are known already
-    stream,  # see :class:`quotacast.engine.kernel_batch.Batch`
-    rep,
-    row,
-    own_win,
-    own_loss,
-    which,  # the open deal, and then of what there are ends
-    day,
-    win,
-    both,
     draw,
     p,  # row of the posterior
     stages,  # of all open deals
@@ -71,14 +64,10 @@ def close_staged(
     cell_move,
     piece_win,  # (reps, pieces) the reps' factors, changed cycles included
     piece_loss,
-    at_spell,  # (paces x rows, stretches + 1) where spells begin
     offset,  # first row of the reps' pace
-    end,  # (spells,) day after the last, cell, piece
-    cell,
-    piece,
+    spells,
     cumulative,
     guide,
-    fine,
     changed,
     cycle_times,  # (reps, pieces)
     share_times,
@@ -90,6 +79,9 @@ def close_staged(
     stage_win, stage_loss, stage_move, stage_next, edges = (
         arrays[0], arrays[1], arrays[2], arrays[6], arrays[7],
     )  # fmt: skip
+    stream, rep, row, own_win, own_loss = lives.stream, lives.rep, lives.row, lives.own_win, lives.own_loss
+    which, day, win, both = lives.which, lives.day, lives.win, lives.both
+    at_spell, end, cell, piece = spells.at, spells.end, spells.cell, spells.piece
     bands, last_stage, last_stretch = edges.shape[0], stage_win.shape[1] - 1, at_spell.shape[1] - 1
     for k in range(low, high):
         i, r, own = which[k], rep[k], mix(stream[k] ^ _STAGES)
@@ -126,7 +118,7 @@ def close_staged(
                         band += 1
                     continue
                 now += left / h_all
-                today, last = max(guide[int(now * fine)], at), stop - 1
+                today, last = max(guide[int(now * FINE)], at), stop - 1
                 while today < last and cumulative[today + 1] < now:
                     today += 1
                 if unit(mine, draw + _MOVE) * h_all >= h_all - h_both:

@@ -43,7 +43,7 @@ def keys(seed: int, purpose: str, entities: Sequence[str]) -> Keys:
     return _keys(seed, purpose, tuple(entities))
 
 
-@lru_cache(maxsize=1024)  # every block of draws asks for the same ones
+@lru_cache(maxsize=256)  # every block of draws asks for the same ones
 def _keys(seed: int, purpose: str, entities: tuple[str, ...]) -> Keys:
     found = np.array([key(seed, purpose, entity) for entity in entities], dtype=np.uint64)
     found.flags.writeable = False
