@@ -24,7 +24,7 @@ TOLERATED = 0.1
 #: Origins below which there is no standard error to go by, and below which nothing is withheld.
 FEWEST, LEAST = 6, 3
 #: Seconds per model and origin, on two cores.
-MODEL_SECONDS = 0.8
+MODEL_SECONDS = 0.5
 #: Origins of a backtest unless told otherwise.
 ORIGINS = 24
 
