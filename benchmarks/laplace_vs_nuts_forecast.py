@@ -1,15 +1,16 @@
 """Nested Laplace against NUTS on whole companies: parameters, and the forecasts made from them.
 
-Run ``python benchmarks/laplace_vs_nuts_forecast.py [company ...] [--draws N] [--data FOLDER]`` from the
-project's root. Companies: ``example``, ``small`` (5 reps, about 150 deals), ``large`` (100 reps) and
-``salesforce`` (the imported Salesforce demonstration data in FOLDER).
+Run ``python benchmarks/laplace_vs_nuts_forecast.py [company ...] [--draws N] [--data FOLDER]
+[--keep FOLDER]`` from the project's root. Companies: ``example``, ``small`` (5 reps, about 150 deals),
+``large`` (100 reps) and ``salesforce`` (the imported Salesforce demonstration data in FOLDER).
 
 For each model of a company it prints how far the means are apart in posterior standard deviations and the
 ratio of standard deviations, over the parameters that a forecast uses; then for company totals of the next
 four quarters how far P10, P50 and P90 lie apart in percent of the 80 % range's width, beside the Monte Carlo
 error of that comparison. Counts are spread evenly over the unit around them, the same for both, since one
 deal can be a tenth of a small company's range. A model whose effective sample size falls short of the one
-wanted is sampled again, longer. Nearly all of the time is NUTS.
+wanted is sampled again, longer. Nearly all of the time is NUTS, hours of it: with ``--keep`` an interrupted
+run goes on with the next model.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import tempfile
 import time
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,11 +33,12 @@ from quotacast.engine.paths import Steps
 from quotacast.engine.quota import Scope
 from quotacast.engine.simulate import simulate
 from quotacast.engine.worlds import WorldSpec, draw_truth, example_spec, make_world, write_world
-from quotacast.models.funnel import Funnel, assemble, fit, prepare
+from quotacast.models.funnel import MODEL_VERSION, Funnel, assemble, fit, prepare
 from quotacast.models.history.history import History
 from quotacast.models.history.read import read_history
 from quotacast.models.inference import fit_nuts
 from quotacast.models.periods import Calendar, Period
+from quotacast.models.store import fingerprint, load_fit, save_fit
 from quotacast.models.terms import Declaration, Posterior
 
 CHAINS = 4
@@ -95,8 +98,26 @@ def totals(funnel: Funnel, history: History, draws: int) -> dict[str, np.ndarray
     }
 
 
-def compare(name: str, data: Path | None, draws: int) -> None:
-    """Fit a company twice and print how far apart the answers are."""
+def sampled(
+    declaration: Declaration, cells: Any, model: str, seed: int, draws: int, keep: Path | None, data: str
+) -> Posterior:
+    """A model fitted by NUTS; with a folder, read from there where an earlier run got as far."""
+    folder = keep and keep / fingerprint({"model": model})[:16]
+    key = f"{data} {MODEL_VERSION} {seed} {draws} {WANTED_ESS} {MOST_DRAWS}"
+    kept = folder and load_fit(folder, (model,), key)
+    if kept:
+        return kept[model]
+    posterior = fit_nuts(declaration, cells, draws=draws, seed=seed)
+    if (ess := float(posterior.diagnostics["ess"])) < WANTED_ESS:
+        longer = min(math.ceil(1.1 * draws * WANTED_ESS / ess), MOST_DRAWS)
+        posterior = fit_nuts(declaration, cells, draws=longer, seed=seed)
+    if folder:
+        save_fit(folder, {model: posterior}, {"key": key})
+    return posterior
+
+
+def compare(name: str, data: Path | None, draws: int, keep: Path | None) -> None:
+    """Fit a company twice and print how far apart the answers are, each model when it has been sampled."""
     history = company(name, data)
     prepared = prepare(history, CALENDAR)
     declared = prepared.declared()
@@ -104,18 +125,13 @@ def compare(name: str, data: Path | None, draws: int) -> None:
     began = time.perf_counter()
     fast = fit(prepared, draws=CHAINS * draws, seed=4, fall_back=False)
     fast_seconds = time.perf_counter() - began
+    print(f"\n{name}: {len(history.opportunities):,} deals; laplace {fast_seconds:.1f} s", flush=True)
     exact: dict[str, Posterior] = {}
-    began = time.perf_counter()
+    shifts, ratios, seconds = [], [], 0.0
     for k, (model, (declaration, cells)) in enumerate(declared.items()):
-        exact[model] = fit_nuts(declaration, cells, draws=draws, seed=k)
-        if (ess := float(exact[model].diagnostics["ess"])) < WANTED_ESS:
-            longer = min(math.ceil(1.1 * draws * WANTED_ESS / ess), MOST_DRAWS)
-            exact[model] = fit_nuts(declaration, cells, draws=longer, seed=k)
-    exact_seconds = time.perf_counter() - began
-    deals = len(history.opportunities)
-    print(f"\n{name}: {deals:,} deals; laplace {fast_seconds:.1f} s, nuts {exact_seconds:.0f} s")
-    shifts, ratios = [], []
-    for model, (declaration, _) in declared.items():
+        began = time.perf_counter()
+        exact[model] = sampled(declaration, cells, model, k, draws, keep and keep / name, history.fingerprint)
+        seconds += time.perf_counter() - began
         a, b = (parameters(declaration, p) for p in (fast.posteriors[model], exact[model]))
         shift, ratio = (a.mean(axis=0) - b.mean(axis=0)) / b.std(axis=0), a.std(axis=0) / b.std(axis=0)
         shifts.append(np.abs(shift))
@@ -125,12 +141,14 @@ def compare(name: str, data: Path | None, draws: int) -> None:
             f"  {model:<20}{shift.size:5d} parameters  |shift| mean {np.abs(shift).mean():.3f} worst "
             f"{np.abs(shift).max():.2f}  sd ratio {ratio.min():.2f} to {ratio.max():.2f}  "
             f"k-hat {fast.posteriors[model].diagnostics['khat']:.2f}  "
-            f"nuts ESS {said['ess']:.0f} R-hat {said['rhat']:.3f}"
+            f"nuts ESS {said['ess']:.0f} R-hat {said['rhat']:.3f}",
+            flush=True,
         )
     shift, ratio = np.concatenate(shifts), np.concatenate(ratios)
     print(
         f"  all: {np.mean(shift < 0.1):.1%} of means within .1 sd, worst {shift.max():.2f}; "
-        f"{np.mean(np.abs(ratio - 1) < 0.1):.1%} of sds within 10 %"
+        f"{np.mean(np.abs(ratio - 1) < 0.1):.1%} of sds within 10 %; nuts {seconds:.0f} s in this run",
+        flush=True,
     )
     same = {model: first(posterior, CHAINS * draws) for model, posterior in exact.items()}
     forecasts(fast, assemble(prepared, same, 4), history, CHAINS * draws)
@@ -164,9 +182,10 @@ def main() -> None:
     parser.add_argument("companies", nargs="*", default=["small", "example"])
     parser.add_argument("--draws", type=int, default=2500, help="NUTS draws per chain, four chains")
     parser.add_argument("--data", type=Path, help="folder of imported Salesforce data")
+    parser.add_argument("--keep", type=Path, help="folder in which NUTS draws are kept, to go on later")
     chosen = parser.parse_args()
     for name in chosen.companies:
-        compare(name, chosen.data, chosen.draws)
+        compare(name, chosen.data, chosen.draws, chosen.keep)
 
 
 if __name__ == "__main__":
