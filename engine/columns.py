@@ -11,6 +11,7 @@ the measure. Nothing is rounded or capped.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,12 +35,11 @@ def _take(dense, at, draw, value):
     for r in range(reps):
         for c in range(components):
             for s in range(steps):
-                for d in range(draws):
+                for d in range(draws):  # without a branch: the processor could only guess which are zero
                     x = dense[d, r, s, c]
-                    if x != 0:
-                        draw[n], value[n] = d, x
-                        dense[d, r, s, c] = 0
-                        n += 1
+                    draw[n], value[n] = d, x
+                    dense[d, r, s, c] = 0
+                    n += x != 0
                 cell += 1
                 at[cell] = n
     return n
@@ -143,21 +143,60 @@ def take(dense: NDArray[Any]) -> Part:
         raise ValueError(f"blocks of {dense.shape[0]} draws: their numbers must fit into one byte")
     view = dense.reshape(*dense.shape[:3], -1)
     at = np.zeros(view[0].size + 1, dtype=np.int32)
-    draw, value = np.empty(view.size, dtype=np.uint8), np.empty(view.size, dtype=view.dtype)
+    draw, value = np.empty(view.size + 1, dtype=np.uint8), np.empty(view.size + 1, dtype=view.dtype)
     n = _take(view, at, draw, value)
     return Part(dense.shape[0], at, draw[:n].copy(), _narrow(value[:n]))
 
 
-def join(parts: list[Part], reps: int, steps: int, components: int) -> Columns:
-    """Put the blocks of a measure together; all but the last must be of one size. Gives the parts up."""
-    sizes = np.array([0, *(part.draw.size for part in parts)], dtype=np.int64)
-    draws, block = sum(part.draws for part in parts), parts[0].draws
-    at = np.stack([part.at for part in parts])
-    draw, value = [part.draw for part in parts], [part.value for part in parts]
-    parts.clear()
-    return Columns(
-        (draws, reps, steps, components), block, np.cumsum(sizes)[:-1], at, _joined(draw), _joined(value)
-    )
+class Growing:
+    """Columns of a measure to which blocks are added in their order; all but the last must be of one size.
+
+    Room for all blocks is asked for with the first, by its size: what is not written yet takes no memory.
+
+    Parameters
+    ----------
+    blocks, reps, steps, components : int
+    """
+
+    def __init__(self, blocks: int, reps: int, steps: int, components: int) -> None:
+        self._shape = (reps, steps, components)
+        self._at = np.empty((blocks, reps * steps * components + 1), dtype=np.int32)
+        self._begin = np.zeros(blocks + 1, dtype=np.int64)
+        self._draw: NDArray[np.uint8] = np.empty(0, dtype=np.uint8)
+        self._value: NDArray[Any] = np.empty(0, dtype=WIDTHS[0])
+        self._draws = self._block = self._added = 0
+
+    def add(self, part: Part) -> None:
+        """Add a block."""
+        k = self._added
+        begin, end = int(self._begin[k]), int(self._begin[k]) + part.draw.size
+        room = end if k else int(1.1 * end * self._begin.size)
+        self._draw = _with_room(self._draw, begin, room, part.draw.dtype)
+        self._value = _with_room(self._value, begin, room, part.value.dtype)
+        self._at[k], self._draw[begin:end], self._value[begin:end] = part.at, part.draw, part.value
+        self._begin[k + 1], self._added = end, k + 1
+        self._draws += part.draws
+        self._block = self._block or part.draws
+
+    def columns(self) -> Columns:
+        """All that were added."""
+        end = self._begin[self._added]
+        return Columns(
+            (self._draws, *self._shape),
+            self._block,
+            self._begin[: self._added],
+            self._at[: self._added],
+            self._draw[:end],
+            self._value[:end],
+        )
+
+
+def join(parts: Sequence[Part], reps: int, steps: int, components: int) -> Columns:
+    """Put the blocks of a measure together; see :class:`Growing`."""
+    growing = Growing(len(parts), reps, steps, components)
+    for part in parts:
+        growing.add(part)
+    return growing.columns()
 
 
 def spliced(before: Columns, now: Columns, same: NDArray[np.bool_]) -> Columns:
@@ -205,13 +244,11 @@ def _narrow(values: NDArray[Any]) -> NDArray[Any]:
     return values.astype(next(fits))
 
 
-def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
-    """Put parts end to end, giving each up as it is copied, so that no second copy of all is needed."""
-    widest = max((part.dtype for part in parts), key=lambda t: t.itemsize)
-    out = np.empty(sum(part.size for part in parts), dtype=widest)
-    place = 0
-    for k, part in enumerate(parts):
-        out[place : place + part.size] = part
-        place += part.size
-        parts[k] = part[:0]
+def _with_room(array: NDArray[Any], used: int, room: int, dtype: Any) -> NDArray[Any]:
+    """An array with so much room and numbers at least so wide, in which what is used is kept."""
+    dtype = max(array.dtype, dtype, key=lambda t: t.itemsize)
+    if room <= array.size and dtype == array.dtype:
+        return array
+    out = np.empty(array.size if room <= array.size else max(room, array.size * 5 // 4), dtype=dtype)
+    out[:used] = array[:used]
     return out

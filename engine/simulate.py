@@ -16,7 +16,7 @@ from quotacast.engine.able import able
 from quotacast.engine.actuals import actual_measures
 from quotacast.engine.book import open_book
 from quotacast.engine.columns import BLOCK as COLUMNS_BLOCK
-from quotacast.engine.columns import Columns, Part, join, take
+from quotacast.engine.columns import Columns, Growing, Part, take
 from quotacast.engine.drivers import ACTIVITY, Drivers
 from quotacast.engine.paths import MEASURES, Paths, Steps, components
 from quotacast.engine.reuse import Before, Brought, Reuse, Upstream
@@ -163,7 +163,7 @@ def run_columns(
     What comes before the deals is kept in ``upstream``, or is there already in ``brought``.
     """
     reps, steps = tables.crew.seats, len(tables.steps)
-    size = block_size or int(np.clip(PLAIN_CELLS // (reps * steps), 1, COLUMNS_BLOCK))
+    size = block_size or _even(draws, int(np.clip(PLAIN_CELLS // (reps * steps), 1, COLUMNS_BLOCK)))
     shared, done = _shared(tables, measures), 0
     plain: SimpleQueue[dict[str, Any]] = SimpleQueue()
 
@@ -176,18 +176,25 @@ def run_columns(
         finally:  # or other threads wait for ever
             plain.put(mine)
 
-    kept: dict[str, list[Part]] = {name: [] for name in measures}
+    blocks = -(-draws // size)
+    kept = {name: Growing(blocks, reps, steps, components(name)) for name in measures}
     with ThreadPoolExecutor(numba.get_num_threads()) as pool:
         for _ in range(numba.get_num_threads()):
             plain.put(empty_results(tables, min(size, draws), measures))
         for found in pool.map(block, range(0, draws, size)):
             for name, part in found.items():
-                kept[name].append(part)
+                kept[name].add(part)
             done += next(iter(found.values())).draws
             if told:
                 told(done / draws)
-    # one after the other: each gives its parts up before the next is copied
-    return {name: join(parts, reps, steps, components(name)) for name, parts in kept.items()}
+    return {name: growing.columns() for name, growing in kept.items()}
+
+
+def _even(draws: int, most: int) -> int:
+    """Draws of a block, at most so many, with which every thread gets equally much to do."""
+    threads: int = numba.get_num_threads()
+    blocks = -(-draws // (most * threads)) * threads
+    return -(-draws // blocks)
 
 
 def run_blocks(tables: Tables, draws: int, block: int = BLOCK) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
 from quotacast.engine.answers.quantiles import quantiles, quantiles_in_order
-from quotacast.engine.columns import Columns, columns_of, join, take
+from quotacast.engine.columns import Columns, Growing, columns_of, join, take
+from quotacast.engine.simulate import _even
 
 RNG = np.random.default_rng(17)
 
@@ -56,6 +58,28 @@ def test_a_block_is_emptied_and_must_be_small() -> None:
     assert whole.nbytes < plain.nbytes
     with pytest.raises(ValueError, match="one byte"):
         take(np.zeros((300, 1, 1), dtype=np.int32))
+
+
+def test_blocks_that_outgrow_the_first_keep_what_was_added() -> None:
+    blocks = [sparse((40, 3, 4), 9), sparse((40, 3, 4), 400) * 1000, sparse((40, 3, 4), 3, -3), RNG.integers(
+        1, 10**12, (17, 3, 4))]  # fmt: skip
+    blocks[0][RNG.random(blocks[0].shape) < 0.9] = 0
+    growing, plain = Growing(len(blocks), 3, 4, 1), np.concatenate(blocks)
+    for number, block in enumerate(blocks, start=1):
+        growing.add(take(np.ascontiguousarray(block)))
+        so_far = growing.columns()
+        assert so_far.shape == (min(40 * number, len(plain)), 3, 4, 1)
+    assert np.array_equal(growing.columns().dense()[..., 0], plain)
+
+
+def test_draws_are_cut_into_blocks_of_equal_work() -> None:
+    threads = numba.get_num_threads()
+    for draws, most in ((10_000, 256), (4_000, 137), (1, 256), (257, 256), (12, 1)):
+        size = _even(draws, most)
+        blocks = -(-draws // size)
+        assert 1 <= size <= most
+        assert blocks % threads == 0 or draws < threads * most
+        assert draws - (blocks - 1) * size > 0
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000, 10_001])

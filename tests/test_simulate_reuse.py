@@ -124,7 +124,7 @@ def test_what_leads_and_activities_bring_is_taken(drivers: Callable[[], Drivers]
     with mock.patch.object(simulation.Tables, "block", autospec=True, side_effect=Tables.block) as block:
         found = futures(drivers(), reuse)
     assert all((call.args[4] is not None) == kept for call in block.call_args_list)
-    assert block.call_count == 3
+    assert block.call_count == wanted.columns["won"].begin.size > 1
     for name, measure in wanted.columns.items():
         np.testing.assert_array_equal(found.columns[name].dense(), measure.dense(), err_msg=name)
 

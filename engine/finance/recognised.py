@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from quotacast.engine.actuals import Seats, actual_measures
-from quotacast.engine.columns import BLOCK, Columns, Part, join, take
+from quotacast.engine.columns import BLOCK, Columns, Growing, Part, take
 from quotacast.engine.finance.contracted import Signed
 from quotacast.engine.finance.contracts import Contracts
 from quotacast.engine.finance.kernel_earn import run_earned
@@ -77,9 +77,12 @@ def earned_columns(contracts: Contracts, steps: Steps) -> Columns:
             )  # fmt: skip
         return take(out)
 
+    firsts = range(0, order.size, size)
+    growing = Growing(len(firsts), *shape)
     with ThreadPoolExecutor(numba.get_num_threads()) as pool:
-        parts = list(pool.map(piece, range(0, order.size, size)))
-    return join(parts, *shape).taken(np.argsort(order, kind="stable"))
+        for part in pool.map(piece, firsts):
+            growing.add(part)
+    return growing.columns().taken(np.argsort(order, kind="stable"))
 
 
 def past_with_revenue(
