@@ -25,6 +25,7 @@ from quotacast.engine.kernel_batch import (
     largest_ratio,
     last_of,
     only_wins,
+    places,
     room_for,
     room_for_hazards,
     without_sure_losses,
@@ -35,6 +36,8 @@ from quotacast.engine.streams import PER_DRAW, mix, unit
 
 #: Entries of the guide to a row of cumulative shares; a power of 2, so exact.
 GUIDE = 8192
+#: Places of cumulative shares that are tried without asking whether the right one is found.
+TRIED = 2
 _U = np.uint64
 # Places of a deal's own stream; 0 to 3 are those of all lives and of arrivals.
 _VALUE, _RATIO, _ZERO, _MARGIN = _U(4), _U(5), _U(6), _U(7)
@@ -58,15 +61,19 @@ def _draw_sizes(lives, n, draw, centre, time, quarter_of_day, residual, shares, 
     ----------
     centre : ndarray, shape (reps, segments)
     time : ndarray, shape (quarters,)
+    shares : ndarray, shape (residuals + TRIED,)
     """
     rep, start, segment, stream, size = lives.rep, lives.start, lives.segment, lives.stream, lives.size
-    last = residual.shape[0] - 1
+    last = _U(residual.shape[0] - 1)
     for k in range(n):
         u = unit(stream[k], draw + _VALUE)
-        pick = guide[int(u * GUIDE)]
+        pick = _U(guide[_U(int(u * GUIDE))])
+        for _ in range(TRIED):  # nearly always enough, and nothing to guess
+            pick += _U(shares[pick] < u)
         while pick < last and shares[pick] < u:
-            pick += 1
-        size[k] = centre[rep[k], segment[k]] + time[quarter_of_day[start[k]]] + residual[pick]
+            pick += _U(1)
+        pick = min(pick, last)
+        size[k] = centre[rep[k], segment[k]] + time[quarter_of_day[_U(start[k])]] + residual[pick]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -243,7 +250,7 @@ def close_deals(
     segments, stretches = segment_win.shape[1], spells.stretch_piece.shape[0]
     rows, every_piece = new_row + days, np.arange(position.shape[0])
     piece_win, piece_loss = np.empty((reps, position.shape[0])), np.empty((reps, position.shape[0]))
-    shares, share_at = np.empty_like(residual_shares[0]), np.empty(GUIDE + 1, dtype=np.int32)
+    shares, share_at = np.full(values + TRIED, np.inf), np.empty(GUIDE + 1, dtype=np.uint32)
     staged_win, staged_loss, staged_move = np.empty(cells), np.empty(cells), np.empty(cells)
     of_draw, centre = room_for_hazards(cells, reps, stretches, segments), np.empty((reps, segments))
     mean, lot, number = np.zeros((reps, bins)), np.zeros((reps, bins)), np.zeros((reps, bins), dtype=np.int64)
@@ -255,13 +262,15 @@ def close_deals(
     keep_days, keep_cents = won_days.shape[0] > 0, won_cents.shape[0] > 0
     money = keep_cents or margins > 0
     closings = keep_won or keep_lost or keep_days or money
-    quarter_of_day, most_times = quarter[piece_of_day], share_times.max() if changed else 1.0
+    bins_at, bins_quarter = places(bin_edges), places(bin_quarter)
+    steps, seats = places(step_of_day), places(seat)
+    quarter_of_day, most_times = places(quarter[piece_of_day]), share_times.max() if changed else 1.0
     staged_odds = 1.0
     for d in range(parameter.shape[0]):
         p = parameter[d]
         draw = _U(first_draw + d) * PER_DRAW
-        shares[:] = residual_shares[p]  # read in order, once, into the cache
-        _share_guide(shares, share_at)
+        shares[:values] = residual_shares[p]  # read in order, once, into the cache
+        _share_guide(shares[:values], share_at)
         draw_hazards(
             d, p, position, quarter, cycle_times, spells.stretch_piece, age_win, age_loss, time_win,
             time_loss, rep_win, rep_loss, base_win, base_loss, segment_win, segment_loss,
@@ -282,7 +291,7 @@ def close_deals(
             for s in range(segments):
                 centre[r, s] = value_segment[p, s] + value_rep[d, r]
         draw_numbers(
-            d, p, draw, there, bin_key, at_work, bin_edges, bin_quarter, bin_middle, tenure, tenure_edges,
+            d, p, draw, there, bin_key, at_work, bins_at, bins_quarter, bin_middle, tenure, tenure_edges,
             follows, ramp_days, joined, gone, created_base, created_time, created_rep, created_tenure, driven,
             created_drive, dispersion, numbers, mean, lot, number, total,
         )  # fmt: skip
@@ -302,11 +311,11 @@ def close_deals(
             h_win, both = lives.win, lives.both
             # New ones, and those that leads begin.
             new = arrivals(
-                d, first, last, coming, draw, number, bin_key, at_work, bin_edges, joined, gone, mix_row,
+                d, first, last, coming, draw, number, bin_key, at_work, bins_at, joined, gone, mix_row,
                 segment_mix[p], move_given, move_at, move_first, move_last, move_low, move_high, lives,
             )  # fmt: skip
             for k in range(new):
-                owner[k] = seat[rep[k]]
+                owner[k] = seats[rep[k]]
             for r in range(first, last):
                 for i in range(begun_at[d, r], begun_at[d, r + 1]):
                     stream[new], rep[new], start[new] = begun_stream[i], r, begun_day[i]
@@ -314,7 +323,7 @@ def close_deals(
                     new += 1
             if keep_created:
                 for k in range(new):
-                    created[d, owner[k], step_of_day[start[k]]] += 1
+                    created[d, owner[k], steps[start[k]]] += 1
             if not closings:
                 continue
             for k in range(new):
@@ -328,7 +337,7 @@ def close_deals(
             _own_factors(lives, new, of_draw, band_edges, amount_win[p], amount_loss[p])
             n, low = _add_open(
                 lives, new, first, last, draw, deal_order, deal_at, deal_rep, deal_key, deal_start,
-                deal_segment, deal_band, deal_amount, deal_row, deal_stage, seat, of_draw, amount_win[p],
+                deal_segment, deal_band, deal_amount, deal_row, deal_stage, seats, of_draw, amount_win[p],
                 amount_loss[p], not keep_lost, staged_odds, most_times,
             )  # fmt: skip
             # When each ends, if it does.
@@ -356,14 +365,14 @@ def close_deals(
                     owner[k] = heir[d, rep[k], int(unit(mix(stream[k] ^ HEIR), draw) * heir.shape[2])]
                 win = unit(stream[k], draw + CAUSE) * both[q] < h_win[q]
                 if keep_lost:
-                    lost[d, owner[k], step_of_day[day[q]], int(k < new)] += 1 - win
+                    lost[d, owner[k], steps[day[q]], int(k < new)] += 1 - win
                 lives.won[wins] = q
                 wins += win
             for x in range(wins):
                 q = lives.won[x]
                 k = which[q]
                 r, s, own, log_amount = rep[k], segment[k], stream[k], size[k]
-                to, step, component = owner[k], step_of_day[day[q]], int(k < new)
+                to, step, component = owner[k], steps[day[q]], int(k < new)
                 if keep_won:
                     won[d, to, step, component] += 1
                 if keep_days:

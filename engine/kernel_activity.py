@@ -14,6 +14,7 @@ import math
 import numba
 import numpy as np
 
+from quotacast.engine.kernel_batch import places
 from quotacast.engine.kernel_counts import counts
 from quotacast.engine.streams import PER_DRAW, mix, unit
 from quotacast.models.activities import LAG_WEEKS, LEAST_WORKED
@@ -47,8 +48,9 @@ def activities(
     """Add the numbers of one kind of activity to ``by_step`` and ``by_week``."""
     steps, weeks, bins = by_step.shape[0] > 0, by_week.shape[0] > 0, bin_quarter.shape[0]
     mean, lot, number = np.zeros(bins), np.zeros(bins), np.zeros(bins, dtype=np.int64)
-    begin, end = step_of_day[bin_edges[:-1]], step_of_day[bin_edges[1:] - 1]
-    begin_week, end_week = week_of_day[bin_edges[:-1]], week_of_day[bin_edges[1:] - 1]
+    begin, end = places(step_of_day[bin_edges[:-1]]), step_of_day[bin_edges[1:] - 1]
+    begin_week, end_week = places(week_of_day[bin_edges[:-1]]), week_of_day[bin_edges[1:] - 1]
+    edges, quarter, seats = places(bin_edges), places(bin_quarter), places(seat)
     for d in np.argsort(dispersion[parameter]):  # draws that need the same part of the table, together
         draw = _U(first_draw + d) * PER_DRAW
         phi = dispersion[parameter[d]]
@@ -59,21 +61,21 @@ def activities(
             for b in range(bins):
                 lot[b] = unit(bin_key[r, b], draw)
             for b in range(bins):
-                low, high = bin_edges[b], bin_edges[b + 1]
+                low, high = edges[b], edges[b + 1]
                 some = (at_work[r, high] - at_work[r, low]) * base
-                some *= created_time[d, b] * created_rep[d, r, bin_quarter[b]]
+                some *= created_time[d, b] * created_rep[d, r, quarter[b]]
                 mean[b] = some if high > here and low < until else 0.0
             counts(lot, mean, phi, numbers, number)
             for b in range(bins):
                 n = number[b]
                 if n == 0:
                     continue
-                low, high = bin_edges[b], bin_edges[b + 1]
+                low, high = edges[b], edges[b + 1]
                 there = here <= low and until >= high
                 one_step = there and (not steps or begin[b] == end[b])
                 one_week = there and (not weeks or begin_week[b] == end_week[b])
                 if steps and one_step:
-                    by_step[d, seat[r], begin[b]] += n
+                    by_step[d, seats[r], begin[b]] += n
                 if weeks and one_week:
                     by_week[d, r, begin_week[b]] += n
                 if one_step and one_week:
@@ -84,11 +86,11 @@ def activities(
                     target = worked + unit(mix(stream ^ mix(_U(k + 1))), draw + _DAY) * exposure
                     start = low
                     for day in range(low + 1, high):
-                        start += at_work[r, day] < target
+                        start += at_work[r, _U(day)] < target
                     if start < here or start >= until:
                         continue  # thinned: nobody was there
                     if steps and not one_step:
-                        by_step[d, seat[r], step_of_day[start]] += 1
+                        by_step[d, seats[r], step_of_day[start]] += 1
                     if weeks and not one_week:
                         by_week[d, r, week_of_day[start]] += 1
 

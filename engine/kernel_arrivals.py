@@ -89,6 +89,7 @@ def arrivals(
         The first rep, and the one after the last.
     coming : bool
         Whether anybody comes or goes within the horizon.
+    bin_edges : ndarray of uint32, shape (bins + 1,)
     number : ndarray of int64, shape (reps, bins)
         How many in every bin, before thinning.
     segment_mix : ndarray, shape (rows, segments)
@@ -118,7 +119,7 @@ def arrivals(
         target = worked + lot[i] * (at_work[r, high] - worked)
         day = low
         for later in range(low + 1, high):
-            day += at_work[r, later] < target
+            day += at_work[r, _U(later)] < target
         start[i] = day
     for i in range(n):
         lot[i] = unit(stream[i], draw + _SEGMENT)

@@ -3,7 +3,8 @@
 Loops that do one thing to many lives are faster than one loop that does everything to each: the processor
 works on several lives at a time, and guesses wrong less often. Every step is a function of its own. To hand
 arrays over takes as long as a dozen lives, for references to each are counted, so the batches are large, but
-not larger than the cache. Compiled by numba.
+not larger than the cache. Places in other arrays are unsigned numbers, for of signed ones compiled code asks
+each time whether they count from the end. Compiled by numba.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -28,7 +29,8 @@ HEIR = _U(0xA0761D6478BD642F)
 LIVES = 1536
 #: Room beyond what is asked for: places that are written for every bin, whether it has as many or not.
 AHEAD = 2
-Ints = NDArray[np.int64]
+Days = NDArray[np.int32]
+Places = NDArray[np.uint32]
 
 
 class Batch(NamedTuple):
@@ -36,12 +38,14 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    rep, start, segment, owner : ndarray of int64
-        Rep, day of beginning, segment, and the seat to which it belongs.
-    row : ndarray of int64
+    rep, segment, owner : ndarray of uint32
+        Rep, segment, and the seat to which it belongs.
+    start : ndarray of int32
+        Day of beginning.
+    row : ndarray of uint32
         Row of its spells; while lives are being made, the bin that it comes from, and in ``owner`` its
         number there.
-    which, place, day, won : ndarray of int64
+    which, place, day, won : ndarray of uint32
         Of each end: the life, its spell, and the day; the ends that are wins.
     own_win, own_loss, left : ndarray
         Its own factors of both hazards, and the cumulative hazard that it has to spend.
@@ -53,15 +57,15 @@ class Batch(NamedTuple):
     stream : ndarray of uint64
     """
 
-    rep: Ints
-    start: Ints
-    segment: Ints
-    owner: Ints
-    row: Ints
-    which: Ints
-    place: Ints
-    day: Ints
-    won: Ints
+    rep: Places
+    segment: Places
+    owner: Places
+    row: Places
+    which: Places
+    place: Places
+    day: Places
+    won: Places
+    start: Days
     own_win: Floats
     own_loss: Floats
     left: Floats
@@ -73,13 +77,20 @@ class Batch(NamedTuple):
 
 
 @numba.njit(cache=True, nogil=True)
+def places(array):
+    """Places in other arrays as unsigned numbers."""
+    return array.astype(np.uint32)
+
+
+@numba.njit(cache=True, nogil=True)
 def room_for(n):
     """Arrays for so many lives."""
-    i, f = np.empty((9, n + AHEAD), dtype=np.int64), np.empty((7, n + AHEAD))
-    stream = np.empty(n + AHEAD, dtype=np.uint64)
+    i, f = np.empty((8, n + AHEAD), dtype=np.uint32), np.empty((7, n + AHEAD))
+    start, stream = np.empty(n + AHEAD, dtype=np.int32), np.empty(n + AHEAD, dtype=np.uint64)
     return Batch(
-        i[0], i[1], i[2], i[3], i[4], i[5], i[6], i[7], i[8], f[0], f[1], f[2], f[3], f[4], f[5], f[6], stream
-    )
+        i[0], i[1], i[2], i[3], i[4], i[5], i[6], i[7], start,
+        f[0], f[1], f[2], f[3], f[4], f[5], f[6], stream,
+    )  # fmt: skip
 
 
 class Hazards(NamedTuple):

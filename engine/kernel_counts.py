@@ -54,19 +54,19 @@ class CountTable(NamedTuple):
     ----------
     lowest : uint64
         First place on the grid of means.
-    first : ndarray of int64, shape (places + 2,)
+    first : ndarray of uint64, shape (places + 2,)
         Where a place's counts begin in ``cdf``; a row is as long as the next place needs.
     cdf : ndarray, shape (spreads, counts)
-    guide : ndarray of int16, shape (spreads, places, _GUIDE)
+    guide : ndarray of uint16, shape (spreads, places, _GUIDE)
         Smallest count that the probabilities from g / _GUIDE belong to, at this spread or the next.
     spread, step : float
         Smallest a, and distance of the grid's.
     """
 
     lowest: np.uint64
-    first: NDArray[np.int64]
+    first: NDArray[np.uint64]
     cdf: Floats
-    guide: NDArray[np.int16]
+    guide: NDArray[np.uint16]
     spread: float
     step: float
 
@@ -108,7 +108,7 @@ def _fill(means, spreads):
     for i in range(places + 1):
         first[i + 1] = first[i] + _length(means[min(i + 1, places)], spreads[-1])
     cdf = np.ones((spreads.shape[0], first[-1]))
-    guide = np.zeros((spreads.shape[0], places, _GUIDE), dtype=np.int16)
+    guide = np.zeros((spreads.shape[0], places, _GUIDE), dtype=np.uint16)
     for a in range(spreads.shape[0]):
         phi = 1.0 / spreads[a]
         for i in range(places + 1):
@@ -127,7 +127,7 @@ def _fill(means, spreads):
                     guide[a, i, g] = n
     for a in range(spreads.shape[0] - 1):
         guide[a] = np.minimum(guide[a], guide[a + 1])
-    return first, cdf, guide
+    return first.astype(np.uint64), cdf, guide  # unsigned: places that do not count from the end
 
 
 @numba.njit(cache=True, nogil=True)
@@ -172,8 +172,9 @@ def counts(u, mean, phi, table, out):
     lowest, first, cdf, guide, least, step = table
     places = _U(first.shape[0] - 2)
     toward = (1.0 / phi - least) / step
-    a = min(max(int(toward), 0), _SPREADS - 1)
-    toward -= a
+    spread = min(max(int(toward), 0), _SPREADS - 1)
+    toward -= spread
+    a = _U(spread)
     bits = mean.view(np.uint64)
     for b in range(mean.shape[0]):
         i = (bits[b] >> _BELOW) - lowest  # means below the grid wrap around to places far beyond it
@@ -182,11 +183,11 @@ def counts(u, mean, phi, table, out):
             continue
         along = np.float64(np.int64(bits[b] & _REST)) * _SCALE
         here, beyond = first[i], first[i + _U(1)]
-        n, last = np.int64(guide[a, i, int(u[b] * _GUIDE)]), beyond - here - 1
+        n, last = _U(guide[a, i, _U(int(u[b] * _GUIDE))]), beyond - here - _U(1)
         while n < last:
-            low = cdf[a, here + n] + toward * (cdf[a + 1, here + n] - cdf[a, here + n])
-            high = cdf[a, beyond + n] + toward * (cdf[a + 1, beyond + n] - cdf[a, beyond + n])
+            low = cdf[a, here + n] + toward * (cdf[a + _U(1), here + n] - cdf[a, here + n])
+            high = cdf[a, beyond + n] + toward * (cdf[a + _U(1), beyond + n] - cdf[a, beyond + n])
             if u[b] <= low + along * (high - low):
                 break
-            n += 1
+            n += _U(1)
         out[b] = n

@@ -24,6 +24,7 @@ from quotacast.engine.kernel_batch import (
     draw_hazards,
     last_of,
     only_wins,
+    places,
     room_for,
     room_for_hazards,
     without_sure_losses,
@@ -125,6 +126,8 @@ def convert_leads(
     there, total = np.zeros(reps, dtype=np.bool_), np.zeros(reps, dtype=np.int64)
     after = np.zeros(reps, dtype=np.int64)
     lives, sums = room_for(LIVES), no_sums(spells, new_row + days)
+    bins_at, bins_quarter = places(bin_edges), places(bin_quarter)
+    steps, seats = places(step_of_day), places(seat)
     coming = (joined > 0).any() or (gone < days).any()
     at = np.zeros((parameter.shape[0], reps + 1), dtype=np.int64)
     size, room = 0, 1024
@@ -140,7 +143,7 @@ def convert_leads(
         for r in range(reps):
             there[r] = asked[r] and (joined[d, r] < days or deal_at[r + 1] > deal_at[r])
         draw_numbers(
-            d, p, draw, there, bin_key, at_work, bin_edges, bin_quarter, bin_middle, tenure, tenure_edges,
+            d, p, draw, there, bin_key, at_work, bins_at, bins_quarter, bin_middle, tenure, tenure_edges,
             follows, ramp_days, joined, gone, created_base, created_time, created_rep, created_tenure, driven,
             created_drive, dispersion, numbers, mean, lot, number, total,
         )  # fmt: skip
@@ -160,12 +163,12 @@ def convert_leads(
             stream, rep, start, segment = lives.stream, lives.rep, lives.start, lives.segment
             owner, row, which, place, day = lives.owner, lives.row, lives.which, lives.place, lives.day
             n = arrivals(
-                d, first, last, coming, draw, number, bin_key, at_work, bin_edges, joined, gone, mix_row,
+                d, first, last, coming, draw, number, bin_key, at_work, bins_at, joined, gone, mix_row,
                 segment_mix[p], move_given, move_at, move_first, move_last, move_low, move_high, lives,
             )  # fmt: skip
             if keep_created:
                 for k in range(n):
-                    leads_created[d, seat[rep[k]], step_of_day[start[k]]] += 1
+                    leads_created[d, seats[rep[k]], steps[start[k]]] += 1
             for k in range(n):
                 row[k] = new_row + start[k]
             for i in deal_order[deal_at[first] : deal_at[last]]:
@@ -186,12 +189,12 @@ def convert_leads(
             for q in range(ends):
                 k = which[q]
                 r = rep[k]
-                owner[k] = seat[r]
+                owner[k] = seats[r]
                 if day[q] >= gone[d, r]:
                     owner[k] = heir[d, r, int(unit(mix(stream[k] ^ HEIR), draw) * heir.shape[2])]
                 win = unit(stream[k], draw + CAUSE) * lives.both[q] < lives.win[q]
                 if keep_disqualified:
-                    leads_disqualified[d, owner[k], step_of_day[day[q]]] += 1 - win
+                    leads_disqualified[d, owner[k], steps[day[q]]] += 1 - win
                 lives.won[wins] = q
                 wins += win
             # What the conversions begin, rep by rep.
@@ -199,9 +202,9 @@ def convert_leads(
             for x in range(wins):
                 k, on = which[lives.won[x]], day[lives.won[x]]
                 if keep_converted:
-                    leads_converted[d, owner[k], step_of_day[on]] += 1
+                    leads_converted[d, owner[k], steps[on]] += 1
                 if keep_days:
-                    lead_days[d, owner[k], step_of_day[on]] += on - start[k]
+                    lead_days[d, owner[k], steps[on]] += on - start[k]
                 wanted = begins[p] * begins_times[rep[k], on]
                 copies = math.floor(wanted)
                 copies += unit(stream[k], draw + _YIELD) < wanted - copies

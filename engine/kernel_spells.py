@@ -30,6 +30,7 @@ from quotacast.engine.streams import unit
 from quotacast.models.terms import Floats
 
 Ints = NDArray[np.int64]
+_U = np.uint64
 #: Places per weighted day of the guide from a cumulative value to its day; a power of 2, so exact.
 FINE = 32
 
@@ -43,7 +44,7 @@ class Spells(NamedTuple):
         Where the spells of each stretch begin.
     begin, end, piece : ndarray of int32, shape (spells,)
         First day, day after the last, and piece of the calendar.
-    cell : ndarray of int32, shape (spells,)
+    cell : ndarray of uint32, shape (spells,)
         Band of age and piece: band x pieces + piece.
     before, risk : ndarray, shape (spells,)
         Weighted days before the spell, and in it.
@@ -57,7 +58,7 @@ class Spells(NamedTuple):
     begin: NDArray[np.int32]
     end: NDArray[np.int32]
     piece: NDArray[np.int32]
-    cell: NDArray[np.int32]
+    cell: NDArray[np.uint32]
     before: Floats
     risk: Floats
     stretch_piece: Ints
@@ -158,7 +159,7 @@ def _spells(arrays: dict[str, Any], starts: Ints, cycle_times: Floats) -> Spells
         begin=days[0].copy(),
         end=days[1].copy(),
         piece=places[0].copy(),
-        cell=places[1].copy(),
+        cell=places[1].astype(np.uint32),
         before=span[0].copy(),
         risk=span[1].copy(),
         stretch_piece=np.searchsorted(stretch, np.arange(stretches)),
@@ -217,7 +218,7 @@ def ends_of(lives, n, draw, d, pace, spells, hazards, sums):
     rows = sums.known.shape[0]
     _add_up(lives.row, n, d * (spells.at.shape[0] // rows) + pace, pace * rows, spells, hazards, sums)
     ends = _stretches(lives, n, draw, hazards, sums.whole)
-    _within(lives, ends, pace * rows, spells, hazards, sums.until)
+    _within(lives, ends, _U(pace * rows), spells, hazards, sums.until)
     return ends
 
 
@@ -284,15 +285,16 @@ def _within(lives, ends, offset, spells, hazards, until):
         j = 0
         for s in range(width):
             j += f_win * until[i, t, 0, s] + f_loss * until[i, t, 1, s] < left
-        low = at[offset + i, t]
-        j = min(j, at[offset + i, t + 1] - low - 1)  # rounding may lead past the last
-        passed = f_win * until[i, t, 0, max(j - 1, 0)] + f_loss * until[i, t, 1, max(j - 1, 0)]
+        low, high = at[offset + _U(i), t], at[offset + _U(i), _U(t) + _U(1)]
+        j = min(j, high - low - 1)  # rounding may lead past the last
+        last = _U(max(j - 1, 0))
+        passed = f_win * until[i, t, 0, last] + f_loss * until[i, t, 1, last]
         left -= passed if j > 0 else 0.0
-        j += low
-        h_win = f_win * cell_win[cell[j]]
-        h_both = h_win + f_loss * cell_loss[cell[j]]
-        place[q], win[q], both[q] = j, h_win, h_both
-        rest[q] = before[j] + left / h_both
+        spell = _U(low + j)
+        h_win = f_win * cell_win[cell[spell]]
+        h_both = h_win + f_loss * cell_loss[cell[spell]]
+        place[q], win[q], both[q] = spell, h_win, h_both
+        rest[q] = before[spell] + left / h_both
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -301,7 +303,7 @@ def days_of(lives, ends, spells, guide, cumulative):
     place, rest, day, begin, end = lives.place, lives.rest, lives.day, spells.begin, spells.end
     for q in range(ends):
         target, last = rest[q], end[place[q]] - 1
-        at = max(guide[int(target * FINE)], begin[place[q]])
-        while at < last and cumulative[at + 1] < target:
+        at = max(guide[_U(int(target * FINE))], begin[place[q]])
+        while at < last and cumulative[_U(at + 1)] < target:
             at += 1
         day[q] = at

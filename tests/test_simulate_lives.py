@@ -120,7 +120,7 @@ def test_lives_that_are_left_out_are_lost_whatever_happens() -> None:
     lives = batch.room_for(n)
     lives.stream[:n] = rng.integers(0, 2**63, n, dtype=np.uint64)
     lives.rep[:n], lives.segment[:n] = rng.integers(0, 3, n), rng.integers(0, 2, n)
-    lives.start[:n], lives.owner[:n], lives.row[:n] = np.arange(n), np.arange(n) + 7, np.arange(n) - 9
+    lives.start[:n], lives.owner[:n], lives.row[:n] = np.arange(n), np.arange(n) + 7, np.arange(n) + 9
     rep, segment, stream = lives.rep[:n].copy(), lives.segment[:n].copy(), lives.stream[:n].copy()
     odds = rng.lognormal(-1.0, 0.6, (3, 2))
     draw, times = np.uint64(48), 1.2
@@ -130,7 +130,7 @@ def test_lives_that_are_left_out_are_lost_whatever_happens() -> None:
     could = u < np.minimum(times * largest / (1.0 + largest), 1.0)
     np.testing.assert_array_equal(lives.start[:kept], np.flatnonzero(could))
     np.testing.assert_array_equal(lives.owner[:kept], np.flatnonzero(could) + 7)
-    np.testing.assert_array_equal(lives.row[:kept], np.flatnonzero(could) - 9)
+    np.testing.assert_array_equal(lives.row[:kept], np.flatnonzero(could) + 9)
     np.testing.assert_array_equal(lives.stream[:kept], stream[could])
     assert 0.1 * n < kept < 0.6 * n
 
