@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import pytest
 
-from quotacast.engine.answers.quantiles import quantiles, quantiles_in_order
+from quotacast.engine.answers.quantiles import in_rising_order, quantiles, quantiles_in_order
 from quotacast.engine.columns import Columns, Growing, columns_of, join, take
 from quotacast.engine.simulate import _even
 
@@ -80,6 +80,16 @@ def test_draws_are_cut_into_blocks_of_equal_work() -> None:
         assert 1 <= size <= most
         assert blocks % threads == 0 or draws < threads * most
         assert draws - (blocks - 1) * size > 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.6, 1.0])
+def test_values_are_put_in_rising_order(share: float) -> None:
+    for low in (-7.5, 0.0, 3.25):
+        values = np.where(RNG.random(2001) < share, low + RNG.lognormal(3.0, 1.0, 2001), low)
+        assert np.array_equal(in_rising_order(values), np.sort(values))
+        mixed = values * RNG.choice([1.0, -1.0], 2001)
+        assert np.array_equal(in_rising_order(mixed), np.sort(mixed))
+    assert in_rising_order(values[:0]).size == 0
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000, 10_001])

@@ -11,7 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from quotacast.engine.answer import Answer, Field
-from quotacast.engine.answers.quantiles import DEFAULT_QUANTILES, quantile_fields, quantiles_in_order
+from quotacast.engine.answers.quantiles import (
+    DEFAULT_QUANTILES,
+    in_rising_order,
+    quantile_fields,
+    quantiles_in_order,
+)
 from quotacast.engine.metrics import METRICS, Floats, Metric, Series, metric, series, units
 from quotacast.engine.paths import Paths
 from quotacast.engine.quota import SCOPE_KINDS, Quota
@@ -103,7 +108,7 @@ class _Found:
 def _found(paths: Paths, quota: Quota, period: Period, percents: Sequence[float]) -> _Found:
     values = series(paths, metric(quota.metric), quota.scope, period)
     known = values.total[np.isfinite(values.total)] if values.open is None else values.total
-    defined = np.sort(known)
+    defined = in_rising_order(known)
     columns = {
         "p_defined": defined.size / values.total.size,
         "mean": float(known.mean()) if known.size else None,

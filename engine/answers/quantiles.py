@@ -23,6 +23,20 @@ def quantile_fields(percents: Sequence[float]) -> tuple[Field, ...]:
     return tuple(Field(label(q), "metric", f"{q:g} % of the futures are at or below") for q in percents)
 
 
+def in_rising_order(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sorted values; quick where most are the smallest one, as on days on which little happens."""
+    if not values.size:
+        return values.copy()
+    smallest = values.min()
+    above = values[values > smallest]
+    if above.size > values.size // 2:
+        return np.sort(values)
+    out = np.full(values.size, smallest)
+    above.sort()
+    out[values.size - above.size :] = above
+    return out
+
+
 def quantiles_in_order(ordered: NDArray[np.float64], percents: Sequence[float]) -> dict[str, float | None]:
     """`quantiles` of values that rise: the same numbers, without looking for their places again."""
     if not ordered.size:
