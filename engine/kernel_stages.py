@@ -82,7 +82,12 @@ def close_staged(
     stream, rep, row, own_win, own_loss = lives.stream, lives.rep, lives.row, lives.own_win, lives.own_loss
     which, day, win, both = lives.which, lives.day, lives.win, lives.both
     at_spell, end, cell, piece = spells.at, spells.end, spells.cell, spells.piece
-    bands, last_stage, last_stretch = edges.shape[0], stage_win.shape[1] - 1, at_spell.shape[1] - 1
+    row_of, bands, last_stage, last_stretch = (
+        _U(p),
+        edges.shape[0],
+        stage_win.shape[1] - 1,
+        at_spell.shape[1] - 1,
+    )
     for k in range(low, high):
         i, r, own = which[k], rep[k], mix(stream[k] ^ _STAGES)
         stage, in_stage, number, mine = stages[i], days_in_stage[i], 0, own
@@ -93,7 +98,7 @@ def close_staged(
         at, now, closed = 0, cumulative[0], False  # at risk from the first simulated day
         stretch, faster, times, turn = 1.0, 1.0, 1.0, -1
         for j in range(at_spell[offset + row[k], 0], at_spell[offset + row[k], last_stretch]):
-            c, of_piece, until = cell[j], piece[j], end[j]
+            c, of_piece, until = cell[_U(j)], _U(piece[_U(j)]), end[_U(j)]
             if changed:
                 stretch, times, turn = cycle_times[r, of_piece], share_times[r, of_piece], -1
                 faster = 1.0 / stretch
@@ -104,22 +109,23 @@ def close_staged(
                 if turn <= at:  # the day on which the next band of the age in the stage begins
                     turn = until + 1_000_000
                     if band + 1 < bands:
-                        turn = at + max(math.ceil((edges[band + 1] - in_stage) * stretch - 1e-9), 1)
+                        turn = at + max(math.ceil((edges[_U(band + 1)] - in_stage) * stretch - 1e-9), 1)
                 stop = min(until, turn)
-                h_win = a_win * stage_win[p, stage, band]
-                h_both = h_win + a_loss * stage_loss[p, stage, band]
-                h_all = h_both + a_move * stage_move[p, stage, band]
-                passed = (cumulative[stop] - now) * h_all
+                s, b, reached = _U(stage), _U(band), cumulative[_U(stop)]
+                h_win = a_win * stage_win[row_of, s, b]
+                h_both = h_win + a_loss * stage_loss[row_of, s, b]
+                h_all = h_both + a_move * stage_move[row_of, s, b]
+                passed = (reached - now) * h_all
                 if left > passed:
                     left -= passed
                     in_stage += (stop - at) * faster
-                    at, now = stop, cumulative[stop]
-                    while band + 1 < bands and edges[band + 1] <= in_stage + 1e-9:
+                    at, now = stop, reached
+                    while band + 1 < bands and edges[_U(band + 1)] <= in_stage + 1e-9:
                         band += 1
                     continue
                 now += left / h_all
-                today, last = max(guide[int(now * FINE)], at), stop - 1
-                while today < last and cumulative[today + 1] < now:
+                today, last = max(guide[_U(int(now * FINE))], at), stop - 1
+                while today < last and cumulative[_U(today + 1)] < now:
                     today += 1
                 if unit(mine, draw + _MOVE) * h_all >= h_all - h_both:
                     which[ends], day[ends] = k, today
@@ -127,7 +133,7 @@ def close_staged(
                     ends, closed = ends + 1, True
                     break
                 u, following = unit(mine, draw + _NEXT), 0
-                while following < last_stage and stage_next[p, stage, following] < u:
+                while following < last_stage and stage_next[row_of, s, _U(following)] < u:
                     following += 1
                 at, stage, in_stage, band, turn = today, following, 0.0, 0, -1
                 number += 1
