@@ -56,7 +56,7 @@ class CountTable(NamedTuple):
         First place on the grid of means.
     first : ndarray of uint64, shape (places + 2,)
         Where a place's counts begin in ``cdf``; a row is as long as the next place needs.
-    cdf : ndarray, shape (spreads, counts)
+    cdf : ndarray, shape (spreads, counts + 1)
     guide : ndarray of uint16, shape (spreads, places, _GUIDE)
         Smallest count that the probabilities from g / _GUIDE belong to, at this spread or the next.
     spread, step : float
@@ -107,7 +107,7 @@ def _fill(means, spreads):
     first = np.zeros(places + 2, dtype=np.int64)
     for i in range(places + 1):
         first[i + 1] = first[i] + _length(means[min(i + 1, places)], spreads[-1])
-    cdf = np.ones((spreads.shape[0], first[-1]))
+    cdf = np.ones((spreads.shape[0], first[-1] + 1))  # the count beyond the last is read, not used
     guide = np.zeros((spreads.shape[0], places, _GUIDE), dtype=np.uint16)
     for a in range(spreads.shape[0]):
         phi = 1.0 / spreads[a]
@@ -166,6 +166,14 @@ def count(u, mean, phi):
     return n
 
 
+@numba.njit(inline="always")
+def _share(cdf, a, toward, here, beyond, along):
+    """Distribution function between two spreads and between the places ``here`` and ``beyond``."""
+    low = cdf[a, here] + toward * (cdf[a + _U(1), here] - cdf[a, here])
+    high = cdf[a, beyond] + toward * (cdf[a + _U(1), beyond] - cdf[a, beyond])
+    return low + along * (high - low)
+
+
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def counts(u, mean, phi, table, out):
     """NegBinomial numbers by inversion of ``u`` (bins,) with these means and one dispersion, into ``out``."""
@@ -183,11 +191,10 @@ def counts(u, mean, phi, table, out):
             continue
         along = np.float64(np.int64(bits[b] & _REST)) * _SCALE
         here, beyond = first[i], first[i + _U(1)]
-        n, last = _U(guide[a, i, _U(int(u[b] * _GUIDE))]), beyond - here - _U(1)
-        while n < last:
-            low = cdf[a, here + n] + toward * (cdf[a + _U(1), here + n] - cdf[a, here + n])
-            high = cdf[a, beyond + n] + toward * (cdf[a + _U(1), beyond + n] - cdf[a, beyond + n])
-            if u[b] <= low + along * (high - low):
-                break
-            n += _U(1)
+        n, last, goes_on = _U(guide[a, i, _U(int(u[b] * _GUIDE))]), beyond - here - _U(1), True
+        while goes_on:  # two at a time: where a loop ends is guessed, and wrong guesses take the time
+            m = n + _U(1)
+            more = (n < last) & (u[b] > _share(cdf, a, toward, here + n, beyond + n, along))
+            goes_on = more & (m < last) & (u[b] > _share(cdf, a, toward, here + m, beyond + m, along))
+            n += _U(more) + _U(goes_on)
         out[b] = n
