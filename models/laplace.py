@@ -126,8 +126,9 @@ def _fit(declaration: Declaration, cells: Cells, draws: int, seed: int) -> Poste
     problem = Problem(declaration, cells)
     mode = find_mode(problem)
     proposal, guess = split_t(problem, mode)
-    for points, df in zip(POINTS, PROPOSAL_DF, strict=True):
-        sample = propose(problem, guess, replace(proposal, df=df), points, draws, seed)
+    for number, (points, df) in enumerate(zip(POINTS, PROPOSAL_DF, strict=True)):
+        # its own points for every try: the same ones would bring back the one whose weight was too large
+        sample = propose(problem, guess, replace(proposal, df=df), points, draws, (seed, number))
         weights, khat = smoothed_weights(sample.log_weights.ravel())
         if khat <= KHAT_LIMIT:
             break
@@ -215,12 +216,12 @@ class SplitT:
     above: Floats
     df: float
 
-    def points(self, n: int, seed: int) -> tuple[Floats, Floats]:
+    def points(self, n: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """``n`` scrambled Sobol points, shape (n, d), and their log densities up to a constant."""
         d = self.centre.size
         if d == 0:
             return np.zeros((1, 0)), np.zeros(1)
-        u = stats.qmc.Sobol(d + 1, seed=np.random.default_rng([seed, 0])).random(n)
+        u = stats.qmc.Sobol(d + 1, seed=rng).random(n)
         u = np.clip(u, 1e-9, 1.0 - 1e-9)
         spread = np.sqrt(self.df / stats.chi2.ppf(u[:, -1], self.df))
         # A side is taken in proportion to its scale: then the density has no jump in the middle.
@@ -296,12 +297,22 @@ class Sample:
     iterations: int
 
 
-def propose(problem: Problem, guess: Guess, proposal: SplitT, points: int, draws: int, seed: int) -> Sample:
-    """Draw hyperparameters and effects and weigh them by their exact posterior density."""
-    zetas, log_q = proposal.points(points, seed)
+def propose(
+    problem: Problem, guess: Guess, proposal: SplitT, points: int, draws: int, seed: tuple[int, int]
+) -> Sample:
+    """Draw hyperparameters and effects and weigh them by their exact posterior density.
+
+    Parameters
+    ----------
+    points, draws : int
+        Points of the hyperparameters, and draws that are wanted in the end.
+    seed : tuple of int
+        That of the fit, and the number of the try.
+    """
+    zetas, log_q = proposal.points(points, np.random.default_rng([seed[0], 0, seed[1]]))
     points = zetas.shape[0]
     half = max(2, -(-CANDIDATES * draws // (2 * points)))
-    rng = np.random.default_rng([seed, 1])
+    rng = np.random.default_rng([seed[0], 1, seed[1]])
     hyper = np.empty((points, len(problem.names)))
     x = np.empty((points, problem.size, 2 * half))
     log_weights = np.empty((points, 2 * half))

@@ -310,6 +310,28 @@ def test_a_second_round_follows_a_poor_first(monkeypatch: pytest.MonkeyPatch) ->
     assert posterior.diagnostics["hyper_points"] == 64
 
 
+def test_every_try_has_points_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Floats] = []
+    points = laplace.SplitT.points
+
+    def watched(proposal: laplace.SplitT, n: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        found = points(replace(proposal, df=7.0), n, rng)
+        seen.append(found[0])
+        return found
+
+    monkeypatch.setattr(laplace.SplitT, "points", watched)
+    monkeypatch.setattr(laplace, "KHAT_LIMIT", -10.0)
+    monkeypatch.setattr(laplace, "POINTS", (64, 64, 64))
+    declared, (data, _) = declaration(), cells()
+    fit_laplace(declared, data, draws=20, seed=3)
+    first, second, third = seen
+    assert not np.isclose(first[:50], second[:50]).any()
+    assert not np.isclose(second[:50], third[:50]).any()
+    seen.clear()
+    fit_laplace(declared, data, draws=20, seed=3)
+    np.testing.assert_array_equal(first, seen[0])
+
+
 def test_fits_in_two_threads_equal_fits_in_one() -> None:
     """Also a claim about BLAS: with threads of its own it would add in another order."""
     models = [(declaration(f), cells(f)[0]) for f in ("negbinomial", "poisson")]
