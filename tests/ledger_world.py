@@ -144,12 +144,16 @@ def make_ledger(
     calendar = Calendar(holidays="SE")
     given = tables(rng, more.pop("linked", True))
     given = abroad(given) if more.pop("foreign", False) else given
-    history = make(in_parts(rng, given) if more.pop("parts", False) else given, AS_OF)
+    parted = more.pop("parts", False)
+    history = make(in_parts(rng, given) if parted else given, AS_OF)
     dense = futures(rng, draws)
     days = Days(calendar, FIRST, DAYS)
     stated = more.pop("part_payment", None)
     data = payment_data(history, calendar)
     payments = payments_of(data, None, HORIZON, seed, write_off_days=75, part_payment=stated)
+    if parted:  # too few rests to learn their pace from, and at 1 it would not be seen
+        pace = rng.uniform(0.4, 2.5, payments.parts.pace.size)
+        payments = replace(payments, parts=replace(payments.parts, pace=pace))
     ledger = Ledger(
         history=history,
         wins=Wins({name: columns_of(x, block=5) for name, x in dense.items()}),

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from quotacast.engine import payments as payments_module
 from quotacast.engine.payments import Payments, payment_day, payments_of
 from quotacast.models import invoices as model
 from quotacast.models.cells import Episodes, hazard_cells
@@ -410,3 +411,17 @@ def test_a_mistyped_century_does_not_stretch_the_calendar(
     assert found.open.ids[-1] == "zz"
     pay = payments_of(found, posterior, date(2026, 6, 30), 1)
     assert pay.open_never[:, -1].min() > 0.99
+
+
+def test_odds_of_never_follow_bayes_for_wholes_and_what_parts_left() -> None:
+    rng = np.random.default_rng(8)
+    never, pace = rng.uniform(0.01, 0.3, 5), rng.uniform(0.3, 3.0, 5)
+    past, path = rng.gamma(2.0, 0.5, (5, 4)), np.array([0, 3, 3, 1, 2, 0])
+    factor, code = rng.lognormal(0.0, 0.4, (5, 2)), np.array([0, 1, 0, 0, 1, 1])
+    by_band, band = rng.lognormal(0.0, 0.3, (5, 3)), np.array([2, 0, 1, 1, 0, 2])
+    parted = np.array([False, True, False, True, True, False])
+    found = payments_module._never_given_open(never, past, path, factor, code, by_band, band, pace, parted)
+    hazard = past[:, path] * factor[:, code] * by_band[:, band] * np.where(parted, pace[:, None], 1.0)
+    unpaid = np.exp(-hazard)  # of those who pay in the end
+    odds = never[:, None] / (1.0 - never)[:, None] / unpaid
+    np.testing.assert_allclose(found, odds / (1.0 + odds), rtol=1e-6)
