@@ -105,7 +105,7 @@ def _life(start, cumulative, weights, edges, piece_of_day, age_days, cycle_times
     while at < horizon:
         end, stretch = edges[piece + 1], cycle_times[piece]
         if band + 1 < bands:
-            end = min(end, at + max(math.ceil((age_days[band + 1] - age) * stretch), 1))
+            end = min(end, at + max(math.ceil((age_days[band + 1] - age) * stretch - 1e-9), 1))
         days[0, n], days[1, n] = at, end
         places[0, n], places[1, n] = piece, band * (edges.shape[0] - 1) + piece
         base = cumulative[at] + (

@@ -26,7 +26,7 @@ PIECES, BANDS = EDGES.size - 1, 4
 AGES = np.array([0.0, 2.0, 7.0, 20.0])
 QUARTER = np.array([0, 0, 1, 1, 1])
 #: How much longer cycles last by rep and piece: two reps as usual, one slower after a while.
-CYCLES = np.array([[1.0] * PIECES, [1.0, 1.0, 1.3, 1.3, 1.0], [1.0] * PIECES])
+CYCLES = np.array([[1.0] * PIECES, [1.0, 1.0, 3.0, 3.0, 1.0], [1.0] * PIECES])
 STARTS = np.array([-33, -33, -4, -1])  # of open deals, two of them on the same day
 
 
@@ -82,7 +82,8 @@ def test_ends_are_those_of_days_walked_one_by_one() -> None:
     known, cumulative = given["spells"], arrays()["cumulative"]
     of_rep = rng.lognormal(0.0, 0.4, (2, 3, 2))
     hazards = batch.room_for_hazards(BANDS * PIECES, 3, known.stretch_piece.size, 1)
-    cells = rng.lognormal(-3.6, 0.7, (2, BANDS, PIECES))
+    # hazards fall with age, so that a slow life's sums soon exceed all that a fast one's come to
+    cells = rng.lognormal(-3.6, 0.7, (2, BANDS, PIECES)) * np.array([6.0, 4.0, 0.5, 0.05])[:, None]
     hazards.cell_win[:], hazards.cell_loss[:] = cells.reshape(2, -1)
     stretch = of_rep[:, :, QUARTER[known.stretch_piece]] / CYCLES[:, known.stretch_piece]
     hazards.stretch_win[:], hazards.stretch_loss[:] = stretch
