@@ -268,7 +268,8 @@ def test_the_cap_holds() -> None:
 
 
 #: Sums over 300 draws of `funnel("created", 3, 0.3)` without and with GENERIC, as versions before there were
-#: activities and leads drew them (but for one day: a band of age began late by rounding); print `{m: int(a.sum()) for m, a in run_blocks(...).items()}` to see them.
+#: activities and leads drew them (but for one day: a band of age began late by rounding); print
+#: `{m: int(a.sum()) for m, a in run_blocks(...).items()}` to see them.
 BEFORE = (
     {"created": 58215, "won": 34516, "lost": 37697, "won_days": 1576382, "won_cents": 799185622462},
     {"created": 63482, "won": 42131, "lost": 38003, "won_days": 1723222, "won_cents": 1045866939117},
