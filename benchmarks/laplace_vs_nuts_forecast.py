@@ -9,8 +9,10 @@ ratio of standard deviations, over the parameters that a forecast uses; then for
 four quarters how far P10, P50 and P90 lie apart in percent of the 80 % range's width, beside the Monte Carlo
 error of that comparison. Counts are spread evenly over the unit around them, the same for both, since one
 deal can be a tenth of a small company's range. A model whose effective sample size falls short of the one
-wanted is sampled again, longer. Nearly all of the time is NUTS, hours of it: with ``--keep`` an interrupted
-run goes on with the next model.
+wanted is sampled in further chains.
+
+NUTS runs in the coordinates of ``whitened_nuts.py``; before it runs, its density is compared with that of the
+PyMC model of the same declaration. With ``--keep`` an interrupted run goes on with the next model.
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ import dataclasses
 import math
 import tempfile
 import time
+from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import whitened_nuts
 
 from quotacast.engine.backtest.origin_forecast import target_draws
 from quotacast.engine.backtest.targets import METRICS, Target
@@ -36,16 +39,20 @@ from quotacast.engine.worlds import WorldSpec, draw_truth, example_spec, make_wo
 from quotacast.models.funnel import MODEL_VERSION, Funnel, assemble, fit, prepare
 from quotacast.models.history.history import History
 from quotacast.models.history.read import read_history
-from quotacast.models.inference import fit_nuts
+from quotacast.models.inference import CHAINS, diagnose
+from quotacast.models.laplace import fit_laplace
 from quotacast.models.periods import Calendar, Period
 from quotacast.models.store import fingerprint, load_fit, save_fit
-from quotacast.models.terms import Declaration, Posterior
+from quotacast.models.terms import Cells, Declaration, Posterior
 
-CHAINS = 4
 CALENDAR = Calendar()
 QUANTILES = (0.1, 0.5, 0.9)
-#: Effective sample size wanted of every parameter, and the most draws per chain to get there.
-WANTED_ESS, MOST_DRAWS = 4000, 12_500
+#: Effective sample size wanted of every parameter, and the most rounds of chains to get there.
+WANTED_ESS, ROUNDS = 4000, 10
+#: How far the log density may lie from PyMC's over draws of the posterior.
+SAME_DENSITY = 1e-6
+#: Draws of Laplace that choose the coordinates of NUTS.
+NEAR = 8000
 #: Futures per posterior draw.
 FUTURES = 4
 
@@ -74,12 +81,15 @@ def company(name: str, data: Path | None) -> History:
         return read_history(Path(work) / name / "crm")
 
 
-def parameters(declaration: Declaration, posterior: Posterior) -> np.ndarray:
-    """Everything that a forecast uses, shape (draws, parameters)."""
-    parts = [posterior.effects[t.name] for t in declaration.terms]
-    parts += [posterior.hyper[h][:, None] for h in declaration.forecast_hyperparameters()]
-    whole = np.concatenate(parts, axis=1)
-    return whole[:, whole.std(axis=0) > 1e-9]
+def parameters(declaration: Declaration, posterior: Posterior) -> dict[str, np.ndarray]:
+    """Draws of everything that a forecast uses, by name."""
+    found = {
+        f"{t.name}[{k}]": column
+        for t in declaration.terms
+        for k, column in enumerate(posterior.effects[t.name].T)
+    }
+    found |= {name: posterior.hyper[name] for name in declaration.forecast_hyperparameters()}
+    return {name: values for name, values in found.items() if values.std() > 1e-9}
 
 
 def totals(funnel: Funnel, history: History, draws: int) -> dict[str, np.ndarray]:
@@ -99,21 +109,54 @@ def totals(funnel: Funnel, history: History, draws: int) -> dict[str, np.ndarray
 
 
 def sampled(
-    declaration: Declaration, cells: Any, model: str, seed: int, draws: int, keep: Path | None, data: str
+    declaration: Declaration, cells: Cells, model: str, seed: int, draws: int, keep: Path | None, data: str
 ) -> Posterior:
     """A model fitted by NUTS; with a folder, read from there where an earlier run got as far."""
     folder = keep and keep / fingerprint({"model": model})[:16]
-    key = f"{data} {MODEL_VERSION} {seed} {draws} {WANTED_ESS} {MOST_DRAWS}"
+    key = f"{data} {MODEL_VERSION} {seed} {draws} {WANTED_ESS} {ROUNDS}"
     kept = folder and load_fit(folder, (model,), key)
     if kept:
         return kept[model]
-    posterior = fit_nuts(declaration, cells, draws=draws, seed=seed)
-    if (ess := float(posterior.diagnostics["ess"])) < WANTED_ESS:
-        longer = min(math.ceil(1.1 * draws * WANTED_ESS / ess), MOST_DRAWS)
-        posterior = fit_nuts(declaration, cells, draws=longer, seed=seed)
+    near = fit_laplace(declaration, cells, draws=NEAR, seed=seed)
+    if not (apart := whitened_nuts.agreement(declaration, cells, near)) < SAME_DENSITY:
+        raise SystemExit(f"{model}: the log density is not PyMC's, they differ by up to {apart:.2g}")
+    rounds: list[Mapping[str, np.ndarray]] = []
+    for k in range(ROUNDS):
+        more = whitened_nuts.sample(
+            declaration, cells, near, draws=draws // CHAINS, chains=CHAINS, seed=ROUNDS * seed + k
+        )
+        rounds.append(more)
+        trace = {name: np.concatenate([r[name] for r in rounds]) for name in more}
+        said = diagnose(trace, declaration)
+        if said["ess"] >= WANTED_ESS:
+            break
+    # however many chains there were, as many draws of all of them are left
+    order = np.random.default_rng(seed).permutation(trace["diverging"].size)[:draws]
+    flat = {name: values.reshape(-1, *values.shape[2:])[order] for name, values in trace.items()}
+    posterior = Posterior(
+        {t.name: flat[t.name] for t in declaration.terms},
+        {name: flat[name] for name in declaration.hyperparameters()},
+        {**said, "draws": trace["diverging"].size},
+    )
     if folder:
         save_fit(folder, {model: posterior}, {"key": key})
     return posterior
+
+
+def described(
+    model: str, fast: Posterior, exact: Posterior, shift: Mapping[str, float], ratio: Mapping[str, float]
+) -> str:
+    """Two lines on one model."""
+    said = exact.diagnostics
+    furthest = max(shift, key=lambda n: abs(shift[n]))
+    widest = max(ratio, key=lambda n: abs(math.log(ratio[n])))
+    return (
+        f"  {model:<24}{len(shift):5d} parameters  k-hat {fast.diagnostics['khat']:5.2f}  "
+        f"nuts {said['draws']:,.0f} draws, ESS {said['ess']:,.0f}, R-hat {said['rhat']:.3f}, "
+        f"{said['divergences']:.0f} divergences\n"
+        f"      |shift| mean {np.mean(np.abs(list(shift.values()))):.3f}, worst {abs(shift[furthest]):.2f} "
+        f"({furthest}); sd ratio {min(ratio.values()):.2f} to {max(ratio.values()):.2f} ({widest})"
+    )
 
 
 def compare(name: str, data: Path | None, draws: int, keep: Path | None) -> None:
@@ -123,7 +166,7 @@ def compare(name: str, data: Path | None, draws: int, keep: Path | None) -> None
     declared = prepared.declared()
     fit(prepared, draws=400, fall_back=False)
     began = time.perf_counter()
-    fast = fit(prepared, draws=CHAINS * draws, seed=4, fall_back=False)
+    fast = fit(prepared, draws=draws, seed=4, fall_back=False)
     fast_seconds = time.perf_counter() - began
     print(f"\n{name}: {len(history.opportunities):,} deals; laplace {fast_seconds:.1f} s", flush=True)
     exact: dict[str, Posterior] = {}
@@ -133,33 +176,18 @@ def compare(name: str, data: Path | None, draws: int, keep: Path | None) -> None
         exact[model] = sampled(declaration, cells, model, k, draws, keep and keep / name, history.fingerprint)
         seconds += time.perf_counter() - began
         a, b = (parameters(declaration, p) for p in (fast.posteriors[model], exact[model]))
-        shift, ratio = (a.mean(axis=0) - b.mean(axis=0)) / b.std(axis=0), a.std(axis=0) / b.std(axis=0)
-        shifts.append(np.abs(shift))
-        ratios.append(ratio)
-        said = exact[model].diagnostics
-        print(
-            f"  {model:<20}{shift.size:5d} parameters  |shift| mean {np.abs(shift).mean():.3f} worst "
-            f"{np.abs(shift).max():.2f}  sd ratio {ratio.min():.2f} to {ratio.max():.2f}  "
-            f"k-hat {fast.posteriors[model].diagnostics['khat']:.2f}  "
-            f"nuts ESS {said['ess']:.0f} R-hat {said['rhat']:.3f}",
-            flush=True,
-        )
-    shift, ratio = np.concatenate(shifts), np.concatenate(ratios)
+        shift = {n: (a[n].mean() - b[n].mean()) / b[n].std() for n in b}
+        ratio = {n: a[n].std() / b[n].std() for n in b}
+        shifts += list(shift.values())
+        ratios += list(ratio.values())
+        print(described(model, fast.posteriors[model], exact[model], shift, ratio), flush=True)
+    shift, ratio = np.abs(shifts), np.abs(np.array(ratios) - 1.0)
     print(
         f"  all: {np.mean(shift < 0.1):.1%} of means within .1 sd, worst {shift.max():.2f}; "
-        f"{np.mean(np.abs(ratio - 1) < 0.1):.1%} of sds within 10 %; nuts {seconds:.0f} s in this run",
+        f"{np.mean(ratio < 0.1):.1%} of sds within 10 %, worst {ratio.max():.0%}; nuts {seconds:.0f} s here",
         flush=True,
     )
-    same = {model: first(posterior, CHAINS * draws) for model, posterior in exact.items()}
-    forecasts(fast, assemble(prepared, same, 4), history, CHAINS * draws)
-
-
-def first(posterior: Posterior, draws: int) -> Posterior:
-    """The first draws: they come in random order, so any first part stands for all."""
-    effects, hyper = (
-        {k: v[:draws] for k, v in part.items()} for part in (posterior.effects, posterior.hyper)
-    )
-    return dataclasses.replace(posterior, effects=effects, hyper=hyper)
+    forecasts(fast, assemble(prepared, exact, 4), history, draws)
 
 
 def forecasts(fast: Funnel, exact: Funnel, history: History, draws: int) -> None:
@@ -180,7 +208,7 @@ def main() -> None:
     """Compare the chosen companies."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("companies", nargs="*", default=["small", "example"])
-    parser.add_argument("--draws", type=int, default=2500, help="NUTS draws per chain, four chains")
+    parser.add_argument("--draws", type=int, default=12_000, help="draws that are compared")
     parser.add_argument("--data", type=Path, help="folder of imported Salesforce data")
     parser.add_argument("--keep", type=Path, help="folder in which NUTS draws are kept, to go on later")
     chosen = parser.parse_args()

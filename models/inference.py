@@ -201,7 +201,7 @@ def _compiled(declaration: Declaration, cells: Cells) -> Any:
     key = (
         declaration.family,
         tuple(
-            (t.name, t.kind, t.size, t.scale, t.mean, t.lower, _centred(t, declaration, cells))
+            (t.name, t.kind, t.size, t.scale, t.mean, t.lower, is_centred(t, declaration, cells))
             for t in declaration.terms
         ),
         tuple((name, np.shape(value)) for name, value in data.items()),
@@ -218,7 +218,7 @@ COMBINATIONS = 600
 
 
 @dataclass(frozen=True)
-class _Group:
+class Group:
     """Terms that are added up before they are gathered.
 
     ``codes[term]`` are the levels in every combination, ``cell`` the combination of every cell.
@@ -227,29 +227,29 @@ class _Group:
     codes: Mapping[str, NDArray[np.int64]]
     cell: NDArray[np.int64]
 
-    def joined(self, other: _Group) -> _Group:
+    def joined(self, other: Group) -> Group:
         """Combinations of both groups that occur."""
         width = int(other.cell.max()) + 1
         occupied, cell = np.unique(self.cell * width + other.cell, return_inverse=True)
         mine, theirs = np.divmod(occupied, width)
         codes = {name: code[mine] for name, code in self.codes.items()}
         codes |= {name: code[theirs] for name, code in other.codes.items()}
-        return _Group(codes, cell)
+        return Group(codes, cell)
 
     @property
     def size(self) -> int:
         return int(self.cell.max()) + 1
 
 
-def _groups(declaration: Declaration, cells: Cells) -> list[_Group]:
+def groups(declaration: Declaration, cells: Cells) -> list[Group]:
     """Join terms greedily, smallest first, while their combinations stay few."""
     groups = []
     for term in declaration.terms:
         if term.kind not in ("level", "slope"):
             occupied, cell = np.unique(cells.term_codes(term), return_inverse=True)
-            groups.append(_Group({term.name: occupied.astype(np.int64)}, cell.astype(np.int64)))
+            groups.append(Group({term.name: occupied.astype(np.int64)}, cell.astype(np.int64)))
     groups.sort(key=lambda g: (g.size, sorted(g.codes)))
-    joined: list[_Group] = []
+    joined: list[Group] = []
     for group in groups:
         tries = [(k, other.joined(group)) for k, other in enumerate(joined)]
         fitting = [(both.size, k, both) for k, both in tries if both.size <= COMBINATIONS]
@@ -261,7 +261,7 @@ def _groups(declaration: Declaration, cells: Cells) -> list[_Group]:
     return joined
 
 
-def _centred(term: Term, declaration: Declaration, cells: Cells) -> bool:
+def is_centred(term: Term, declaration: Declaration, cells: Cells) -> bool:
     """Whether the data determine the term's many levels well."""
     if term.kind != "pooled" or term.size < CENTRED_LEVELS:
         return False
@@ -275,7 +275,7 @@ def _model_data(declaration: Declaration, cells: Cells) -> dict[str, Any]:
     data: dict[str, Any] = {"response": cells.response, "exposure": cells.exposure}
     if cells.squares is not None:
         data["squares"] = cells.squares
-    for k, group in enumerate(_groups(declaration, cells)):
+    for k, group in enumerate(groups(declaration, cells)):
         data[f"group{k}_cell"] = group.cell
         data |= {f"group{k}_{name}": code for name, code in group.codes.items()}
     for term in declaration.terms:
@@ -294,11 +294,11 @@ def build_model(declaration: Declaration, cells: Cells) -> Any:
     with pm.Model() as model:
         shared = {name: pm.Data(name, value) for name, value in _model_data(declaration, cells).items()}
         levels = {
-            t.name: pm.Deterministic(t.name, _levels(t, shared, _centred(t, declaration, cells)))
+            t.name: pm.Deterministic(t.name, _levels(t, shared, is_centred(t, declaration, cells)))
             for t in declaration.terms
         }
         eta = sum(levels[t.name][0] for t in declaration.terms if t.kind == "level")
-        for k, group in enumerate(_groups(declaration, cells)):
+        for k, group in enumerate(groups(declaration, cells)):
             total = sum(levels[name][shared[f"group{k}_{name}"]] for name in group.codes)
             eta = eta + total[shared[f"group{k}_cell"]]
         for term in declaration.terms:

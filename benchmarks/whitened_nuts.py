@@ -1,0 +1,415 @@
+"""NUTS in coordinates in which the posterior is nearly standard Normal, for benchmarks that need many draws.
+
+The density is that of :func:`quotacast.models.inference.build_model`, to which :func:`agreement` compares it;
+only the coordinates differ, so what is sampled is the same posterior, whatever they are made from:
+
+* a step of a term is ``sd**(1 - c) * v``, centred by the share ``c`` in [0, 1] that the data determine
+  (Papaspiliopoulos, Roberts & Skoeld 2007, doi:10.1214/088342307000000014);
+* a centred pooled term whose levels each belong to one level of smaller terms is sampled as the sum with them
+  (hierarchical centring), since that sum is what the data tell;
+* an sd is ``s * (u Phi(u) + phi(u))``: linear in ``u`` far from zero, with a Gaussian tail towards it;
+* all of these coordinates are ``m + L w`` with mean and covariance of an approximation, of which a bad one
+  costs time and changes nothing else.
+
+Value and gradient are those of ``nuts_density.py``.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from nuts_density import BASIS, FAMILIES, KINDS, PLAIN, TRUNCATED, log_density
+from scipy import special
+
+from quotacast.models.inference import TARGET_ACCEPT, build_model, groups, is_centred
+from quotacast.models.terms import (
+    OVERDISPERSION_SCALE,
+    RESIDUAL_SCALE,
+    Cells,
+    Declaration,
+    Floats,
+    Posterior,
+    Term,
+)
+
+#: Coefficients of variation of an sd from which its steps are centred less, and not at all.
+SURE, UNSURE = 0.25, 0.4
+#: Share of a level's exposure in one level of the other term for it to belong there.
+BELONGS = 0.5
+#: More coordinates than these have their own scale, but no correlations.
+DENSE = 700
+#: What is added to the variances of the coordinates before they are factorised.
+RIDGE = 1e-9
+
+
+def positive(u: Floats) -> Floats:
+    """Map from the real line to positive numbers, ``u Phi(u) + phi(u)``."""
+    return np.asarray(u * special.ndtr(u) + np.exp(-0.5 * u * u) / math.sqrt(2.0 * math.pi))
+
+
+def inverse_positive(x: Floats) -> Floats:
+    """The ``u`` of which :func:`positive` is ``x``, by Newton steps on the log scale."""
+    low = -np.sqrt(np.maximum(-2.0 * np.log(np.maximum(x, 1e-300)), 0.0))
+    u = np.where(x > 1.0, x, low)
+    for _ in range(60):
+        value = positive(u)
+        u = u - np.clip((np.log(value) - np.log(x)) * value / special.ndtr(u), -1.0, 1.0)
+    return u
+
+
+def width(term: Term) -> int:
+    """Number of coordinates of a term."""
+    return 1 if term.kind in ("level", "slope") else term.dimension
+
+
+def steps(term: Term, posterior: Posterior) -> Floats:
+    """The coordinates behind a term's levels, times its sd; shape (draws, width)."""
+    levels = posterior.effects[term.name] - term.prior_mean
+    if term.kind == "shock":
+        rho = posterior.hyper[f"{term.name}_rho"][:, None]
+        innovations = (levels[:, 1:] - rho * levels[:, :-1]) / np.sqrt(1.0 - rho**2)
+        return np.concatenate([levels[:, :1], innovations], axis=1)
+    return levels @ np.linalg.pinv(term.basis()).T if term.kind in ("walk", "contrast") else levels
+
+
+@dataclass(frozen=True)
+class Block:
+    """Where one term lies.
+
+    Attributes
+    ----------
+    term : Term
+    at : slice
+        Its coordinates.
+    levels : slice
+        Its levels.
+    centred : ndarray, shape (width,)
+        Share by which every step is centred.
+    parents : ndarray, shape (width, parents)
+        Levels that are added to the step to make the coordinate.
+    """
+
+    term: Term
+    at: slice
+    levels: slice
+    centred: Floats
+    parents: np.ndarray
+
+
+class Density:
+    """Log posterior of a declared model and its gradient in free coordinates ``q = (v, u)``.
+
+    Parameters
+    ----------
+    declaration, cells
+    near : Posterior
+        An approximation that chooses the coordinates.
+    """
+
+    def __init__(self, declaration: Declaration, cells: Cells, near: Posterior) -> None:
+        self.declaration, self.cells = declaration, cells
+        self.hyper = declaration.hyperparameters()
+        self.blocks: list[Block] = []
+        first = {}
+        level = at = 0
+        for term in sorted(declaration.terms, key=lambda t: (t.kind == "pooled", t.size)):
+            first[term.name] = level
+            n = width(term)
+            centred = self._centred(term, near)
+            parents = self._parents(term, centred, first)
+            if parents.shape[1]:
+                centred = np.ones(n)
+            where = slice(at, at + n), slice(level, level + term.size)
+            self.blocks.append(Block(term, *where, centred, parents))
+            at, level = at + n, level + term.size
+        self.steps, self.levels, self.size = at, level, at + len(self.hyper)
+        self.scale = np.array([1.0 if h.endswith("_rho") else _rms(near.hyper[h]) for h in self.hyper])
+        own = {"overdispersion": OVERDISPERSION_SCALE, "sigma": RESIDUAL_SCALE}
+        sds = {f"{t.name}_sd": t.scale for t in declaration.terms}
+        self.prior = np.array([(own | sds).get(h, 1.0) for h in self.hyper])
+        self.rho = np.array([h.endswith("_rho") for h in self.hyper], dtype=bool)
+        slopes = [t for t in declaration.terms if t.kind == "slope"]
+        n = len(cells)
+        joined = groups(declaration, cells)
+        level = next(t.name for t in declaration.terms if t.kind == "level")
+        # the overall level rides along with the first group
+        tables = [[first[n] + code for n, code in g.codes.items()] for g in joined]
+        tables[0].append(np.full(joined[0].size, first[level]))
+        self.tables = [np.stack(t).astype(np.int64) for t in tables]
+        starts = np.cumsum([0] + [g.size for g in joined])
+        codes = [group.cell + start for group, start in zip(joined, starts[:-1], strict=True)]
+        self.codes = np.stack(codes, axis=1).astype(np.uint32)
+        self.covariates = np.stack([cells.covariates[t.axis] for t in slopes] or [np.zeros(0)] * n, axis=-1)
+        self.covariates = np.ascontiguousarray(self.covariates.reshape(n, len(slopes)))
+        self.slopes = np.array([first[t.name] for t in slopes], dtype=np.int64)
+        self._pack()
+
+    def _centred(self, term: Term, near: Posterior) -> Floats:
+        if not term.has_sd:
+            return np.zeros(width(term))
+        sd = near.hyper[f"{term.name}_sd"][:, None]
+        z, log_sd = steps(term, near) / sd, np.log(sd) - np.log(sd).mean()
+        z = z - z.mean(axis=0)
+        rest = (z - log_sd * (z * log_sd).mean(axis=0) / (log_sd**2).mean()).var(axis=0)
+        unsure = (sd.std() / sd.mean() - SURE) / (UNSURE - SURE)
+        return np.asarray(1.0 - np.clip(np.maximum(rest, unsure), 0.0, 1.0))
+
+    def _parents(self, term: Term, centred: Floats, first: dict[str, int]) -> np.ndarray:
+        """Levels of smaller terms to which the levels of a well determined pooled term belong."""
+        found = []
+        if term.kind == "pooled" and term.size > 1 and np.median(centred) > 0.7:
+            mine, weight = self.cells.term_codes(term), self.cells.exposure
+            for block in self.blocks:
+                other = block.term
+                if other.kind not in ("level", "pooled", "contrast") or block.parents.shape[1]:
+                    continue
+                shared = np.zeros((term.size, other.size))
+                np.add.at(shared, (mine, self.cells.term_codes(other)), weight)
+                total, most = shared.sum(axis=1), shared.max(axis=1)
+                if (most >= BELONGS * total).all():
+                    found.append(first[other.name] + shared.argmax(axis=1))
+        return np.stack(found, axis=1) if found else np.zeros((width(term), 0), dtype=np.int64)
+
+    def coordinates(self, posterior: Posterior) -> Floats:
+        """Free coordinates of draws, shape (draws, size)."""
+        q = np.zeros((posterior.draws, self.size))
+        levels = np.zeros((posterior.draws, self.levels))
+        for block in self.blocks:
+            levels[:, block.levels] = posterior.effects[block.term.name]
+        for block in self.blocks:
+            term, moved = block.term, steps(block.term, posterior)
+            if term.lower is not None:
+                q[:, block.at] = np.log(np.maximum(moved + term.prior_mean - term.lower, 1e-12))
+                continue
+            sd = posterior.hyper[f"{term.name}_sd"][:, None] if term.has_sd else term.scale
+            q[:, block.at] = moved / sd ** (1.0 - block.centred) + levels[:, block.parents].sum(axis=-1)
+        for k, name in enumerate(self.hyper):
+            x = posterior.hyper[name]
+            q[:, self.steps + k] = special.logit(x) if self.rho[k] else inverse_positive(x / self.scale[k])
+        return q
+
+    def _hyper(self, u: Floats) -> Floats:
+        return np.where(self.rho, special.expit(u), self.scale * positive(u))
+
+    def _sd(self, term: Term, hyper: Floats) -> Any:
+        return hyper[..., self.hyper.index(f"{term.name}_sd")] if term.has_sd else term.scale
+
+    def expand(self, q: Floats) -> tuple[dict[str, Floats], dict[str, Floats]]:
+        """Effects and hyperparameters of coordinates of shape (n, size)."""
+        hyper = self._hyper(q[:, self.steps :])
+        levels = np.zeros((q.shape[0], self.levels))
+        for block in self.blocks:
+            term, v = block.term, q[:, block.at]
+            if term.lower is not None:
+                levels[:, block.levels] = term.lower + np.exp(v)
+                continue
+            sd = np.reshape(self._sd(term, hyper), (-1, 1))
+            moved = (v - levels[:, block.parents].sum(axis=-1)) * sd ** (1.0 - block.centred)
+            if term.kind == "shock":
+                rho = hyper[:, self.hyper.index(f"{term.name}_rho"), None]
+                for k in range(1, term.size):
+                    moved[:, [k]] = rho * moved[:, [k - 1]] + np.sqrt(1.0 - rho**2) * moved[:, [k]]
+            elif term.kind in ("walk", "contrast"):
+                moved = moved @ term.basis().T
+            levels[:, block.levels] = term.prior_mean + moved
+        effects = {b.term.name: levels[:, b.levels] for b in self.blocks}
+        return effects, {name: hyper[:, k] for k, name in enumerate(self.hyper)}
+
+    def __call__(self, q: Floats) -> tuple[float, Floats]:
+        """Log density up to a constant, and gradient, shape (size,)."""
+        gradient = np.zeros(self.size)
+        value = log_density(q, gradient, self.rows, self.arrays, self.hypers, self.data)
+        return value, gradient
+
+    def _pack(self) -> None:
+        """Everything as the plain arrays that the kernel reads."""
+        rows, bases, offset = [], [np.zeros(0)], 0
+        for block in self.blocks:
+            term, kind = block.term, KINDS.get(block.term.kind, PLAIN)
+            if term.lower is not None:
+                kind = TRUNCATED
+            sd = self.hyper.index(f"{term.name}_sd") if term.has_sd else -1
+            rho = self.hyper.index(f"{term.name}_rho") if term.has_rho else -1
+            sizes = (block.at.start, width(term), block.levels.start, term.size)
+            rows.append((kind, *sizes, sd, rho, block.parents.shape[1], offset))
+            if kind == BASIS:
+                bases.append(term.basis().ravel())
+                offset += bases[-1].size
+        parents = np.full((self.steps, max(b.parents.shape[1] for b in self.blocks)), -1)
+        for block in self.blocks:
+            parents[block.at, : block.parents.shape[1]] = block.parents
+        lower = np.array([0.0 if b.term.lower is None else b.term.lower for b in self.blocks])
+        self.rows = np.array(rows, dtype=np.int64)
+        self.arrays = (
+            np.array([b.term.scale for b in self.blocks]),
+            lower,
+            np.concatenate([b.term.prior_mean for b in self.blocks]),
+            np.concatenate([b.centred for b in self.blocks]),
+            parents.astype(np.int64),
+            np.concatenate(bases),
+        )
+        self.hypers = (self.scale, self.prior, self.rho)
+        rows_of = np.concatenate([t.ravel(order="F") for t in self.tables])
+        first = np.concatenate([np.repeat(t.shape[0], t.shape[1]) for t in self.tables])
+        seen, times = np.unique(self.cells.response, return_counts=True)
+        self.data = (
+            FAMILIES.index(self.declaration.family),
+            self.cells.response,
+            self.cells.exposure,
+            np.zeros(len(self.cells)) if self.cells.squares is None else self.cells.squares,
+            self.codes,
+            rows_of,
+            np.concatenate([[0], np.cumsum(first)]),
+            self.covariates,
+            self.slopes,
+            seen,
+            times.astype(float),
+        )
+
+
+def _rms(x: Floats) -> float:
+    return float(np.sqrt(np.mean(x**2)))
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """``q = mean + L w``, ``L`` lower triangular for the ``dense`` coordinates, else diagonal."""
+
+    mean: Floats
+    dense: np.ndarray
+    factor: Floats
+    scale: Floats
+
+    @staticmethod
+    def of(density: Density, near: Posterior) -> Whitening:
+        q = density.coordinates(near)
+        wide = [b for b in density.blocks if b.term.size > DENSE // 3]
+        dense = np.ones(density.size, dtype=bool)
+        if density.size > DENSE:
+            for block in wide:
+                dense[block.at] = False
+        picked = np.flatnonzero(dense)
+        cov = np.cov(q[:, picked].T) + RIDGE * np.eye(picked.size)
+        return Whitening(q.mean(axis=0), picked, np.linalg.cholesky(cov), q.std(axis=0) + math.sqrt(RIDGE))
+
+    def out(self, w: Floats) -> Floats:
+        """Coordinates of ``w``, shape (..., size)."""
+        q = w * self.scale
+        q[..., self.dense] = w[..., self.dense] @ self.factor.T
+        return q + self.mean
+
+    def back(self, gradient: Floats) -> Floats:
+        """Gradient in ``w``."""
+        g = gradient * self.scale
+        g[self.dense] = gradient[self.dense] @ self.factor
+        return g
+
+
+def sample(
+    declaration: Declaration,
+    cells: Cells,
+    near: Posterior,
+    *,
+    draws: int,
+    tune: int = 600,
+    chains: int = 4,
+    seed: int = 1,
+    cores: int = 2,
+    target_accept: float = TARGET_ACCEPT,
+) -> dict[str, Floats]:
+    """Raw draws as of :func:`quotacast.models.inference.sample`."""
+    import nutpie
+    from threadpoolctl import threadpool_limits
+
+    density = Density(declaration, cells, near)
+    white = Whitening.of(density, near)
+
+    def logp(w: Floats) -> tuple[float, Floats]:
+        value, gradient = density(white.out(w))
+        return value, white.back(gradient)
+
+    model = nutpie.compiled_pyfunc.from_pyfunc(
+        density.size,
+        lambda: logp,
+        lambda *_: lambda w: {"w": np.array(w)},
+        [np.dtype(float)],
+        [(density.size,)],
+        ["w"],
+    )
+    with threadpool_limits(1, user_api="blas"):
+        result = nutpie.sample(
+            model,
+            draws=draws,
+            tune=tune,
+            chains=chains,
+            cores=cores,
+            seed=seed,
+            progress_bar=False,
+            save_warmup=False,
+            target_accept=target_accept,
+        )
+    w = np.asarray(result.posterior["w"].values, dtype=float)
+    trace = {"diverging": np.asarray(result.sample_stats["diverging"].values, dtype=float)}
+    trace["n_steps"] = np.asarray(result.sample_stats["n_steps"].values, dtype=float)
+    effects, hyper = density.expand(white.out(w.reshape(-1, density.size)))
+    for name, values in {**effects, **hyper}.items():
+        trace[name] = values.reshape(chains, draws, *values.shape[1:])
+    return trace
+
+
+def agreement(declaration: Declaration, cells: Cells, near: Posterior, points: int = 20) -> float:
+    """Largest difference from PyMC's log density, less their constant, over some draws.
+
+    PyMC's is taken in its own constrained variables; what is added is the Jacobian of these in the
+    coordinates here: the two are independent programs for the same posterior.
+    """
+    density = Density(declaration, cells, near)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = build_model(declaration, cells)
+        theirs = model.compile_logp(jacobian=False, mode="FAST_COMPILE")
+    q = density.coordinates(near)[:points]
+    apart = []
+    for row, at in enumerate(q):
+        effects = {t.name: near.effects[t.name][row] for t in declaration.terms}
+        hyper = {name: float(near.hyper[name][row]) for name in density.hyper}
+        u = at[density.steps :]
+        below = special.log_ndtr(u) + np.log(density.scale)
+        jacobian = float(np.sum(np.where(density.rho, np.log(special.expit(u) * special.expit(-u)), below)))
+        values: dict[str, Any] = dict(hyper)
+        one = Posterior(
+            {k: v[None] for k, v in effects.items()}, {k: np.array([v]) for k, v in hyper.items()}, {}
+        )
+        for block in density.blocks:
+            term, moved = block.term, steps(block.term, one)[0]
+            if term.kind in ("level", "slope"):
+                values[f"{term.name}_free"] = effects[term.name]
+                jacobian += float(at[block.at][0]) if term.lower is not None else math.log(term.scale)
+                continue
+            sd = hyper[f"{term.name}_sd"] if term.has_sd else term.scale
+            # PyMC samples the steps of some terms, of the others the steps over their sd
+            whole = is_centred(term, declaration, cells)
+            values[f"{term.name}_free"] = moved if whole else moved / sd
+            if term.has_sd:
+                jacobian += math.log(sd) * float(np.sum((1.0 - block.centred) - (0.0 if whole else 1.0)))
+        named = {v.name: _free(v.name, values, declaration) for v in model.value_vars}
+        apart.append(density(at)[0] - float(theirs(named)) - jacobian)
+    return float(np.ptp(apart))
+
+
+def _free(name: str, values: Mapping[str, Any], declaration: Declaration) -> Any:
+    """The value of PyMC's variable of that name, on its own scale (sampled variables carry a suffix)."""
+    if name in values:
+        return values[name]
+    base, transform = name.removesuffix("__").rsplit("_", 1)
+    value = np.asarray(values[base])
+    if transform == "log":
+        return np.log(value)
+    if transform == "logodds":
+        return special.logit(value)
+    return np.log(value - declaration.term(base.removesuffix("_free")).lower)
