@@ -37,8 +37,9 @@ from quotacast.models.terms import (
     Term,
 )
 
-#: Coefficients of variation of an sd from which its steps are centred less, and not at all.
-SURE, UNSURE = 0.25, 0.4
+#: Steps are centred less where the 5 % quantile of their sd is below the second of these shares of its median
+#: and not at all below the first: a centred step has nowhere to go where its sd is near zero.
+NEAR_ZERO, FAR = 0.15, 0.35
 #: Share of a level's exposure in one level of the other term for it to belong there.
 BELONGS = 0.5
 #: More coordinates than these have their own scale, but no correlations.
@@ -156,7 +157,8 @@ class Density:
         z, log_sd = steps(term, near) / sd, np.log(sd) - np.log(sd).mean()
         z = z - z.mean(axis=0)
         rest = (z - log_sd * (z * log_sd).mean(axis=0) / (log_sd**2).mean()).var(axis=0)
-        unsure = (sd.std() / sd.mean() - SURE) / (UNSURE - SURE)
+        low, middle = np.quantile(sd, [0.05, 0.5])
+        unsure = (FAR - low / middle) / (FAR - NEAR_ZERO)
         return np.asarray(1.0 - np.clip(np.maximum(rest, unsure), 0.0, 1.0))
 
     def _parents(self, term: Term, centred: Floats, first: dict[str, int]) -> np.ndarray:

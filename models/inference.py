@@ -238,6 +238,7 @@ class Group:
 
     @property
     def size(self) -> int:
+        """Number of combinations."""
         return int(self.cell.max()) + 1
 
 

@@ -121,6 +121,6 @@ def test_what_is_drawn_has_the_moments_of_the_fast_fit(nuts: ModuleType, family:
         sd, mean = drawn.std(axis=0), drawn.mean(axis=0)
         moving = sd > 1e-9
         ours = levels.reshape(near.draws, -1)[:, moving]
-        # 600 draws against some 800 effective ones: .055 sd of a mean, .04 of an sd
+        # 600 draws against some 800 effective ones: .055 sd of a mean, .04 of an sd, more in heavy tails
         assert (np.abs(ours.mean(axis=0) - mean[moving]) < 0.25 * sd[moving]).all(), name
         np.testing.assert_allclose(ours.std(axis=0), sd[moving], rtol=0.25, err_msg=name)
