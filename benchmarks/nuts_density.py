@@ -7,11 +7,12 @@ those of :class:`quotacast.models.terms.Declaration`, up to what depends on the 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
 
-from quotacast.models.terms import RHO_PRIOR
+from quotacast.models.terms import RHO_PRIOR, Floats
 
 #: Kinds of blocks: steps are the levels, a basis makes them, an AR(1) does, one slope above a bound.
 PLAIN, BASIS, SHOCK, TRUNCATED = range(4)
@@ -19,21 +20,63 @@ KINDS = {"walk": BASIS, "contrast": BASIS, "shock": SHOCK}
 FAMILIES = ("poisson", "negbinomial", "normal")
 
 
+def log_density(q: Floats, gradient: Floats, blocks: Any, arrays: Any, hypers: Any, data: Any) -> float:
+    """Log density at coordinates ``q``; fills in the gradient.
+
+    Exponentials and logarithms are numpy's, several at a time; everything between them is compiled.
+    """
+    family, y, exposure, squares, codes, rows_of, first, covariates, slopes, seen, times = data
+    inside, value, hyper, slope, levels, steps, away = _forward(q, gradient, blocks, arrays, hypers)
+    if not inside:
+        return -math.inf
+    eta = _predictor(levels, codes, rows_of, first)
+    if slopes.size:
+        eta += covariates @ levels[slopes]
+    own, g_own = (hyper[-1] if family else 1.0), 0.0
+    if family == 0:
+        mu = exposure * np.exp(eta)
+        value += y @ eta - mu.sum()
+        d = y - mu
+    elif family == 1:
+        phi = 1.0 / (own * own + 1e-9)
+        mu = exposure * np.exp(eta)
+        more = np.log1p(mu / phi)
+        d = y - (y + phi) * (mu / (phi + mu))
+        value += y @ eta - math.log(phi) * y.sum() - (y + phi) @ more
+        gammas, digammas = _gammas(phi, seen, times)
+        value += gammas
+        g_own = -2.0 * own * phi * phi * (digammas - d.sum() / phi - more.sum())
+    else:
+        apart = y - eta
+        total, n = float(np.sum(squares + exposure * apart * apart)), exposure.sum()
+        value -= n * math.log(own) + total / (2.0 * own * own)
+        g_own = total / own**3 - n / own
+        d = exposure * apart / (own * own)
+    g_levels = _adjoint(d, codes, rows_of, first, levels.size)
+    if slopes.size:
+        g_levels[slopes] += d @ covariates
+    more_value = _backward(
+        q, gradient, blocks, arrays, hyper, slope, levels, steps, away, g_levels, g_own if family else 0.0
+    )
+    return float(value + more_value)
+
+
 @njit(cache=True, nogil=True)
-def log_density(q, gradient, blocks, packed, hypers, data):  # type: ignore[no-untyped-def]
-    """Log density; fills in the gradient. What the rows of ``blocks`` hold: see ``Density._pack``."""
-    scales, lower, mean, centred, parents, bases = packed
+def _forward(q, gradient, blocks, arrays, hypers):  # type: ignore[no-untyped-def]
+    """Hyperparameters and their priors, steps and levels. The rows of ``blocks``: see ``Density._pack``."""
+    scales, lower, mean, centred, parents, bases = arrays
     h_scale, h_prior, is_rho = hypers
     n_steps, n_levels = centred.size, mean.size
     hyper, slope = np.empty(h_scale.size), np.empty(h_scale.size)
-    g_hyper, value = np.zeros(h_scale.size), 0.0
+    value = 0.0
+    levels, steps, away = np.empty(n_levels), np.empty(n_steps), np.ones(n_steps)
     for k in range(h_scale.size):
         u = q[n_steps + k]
         if is_rho[k]:
             r = 1.0 / (1.0 + math.exp(-u))
             hyper[k], slope[k] = r, r * (1.0 - r)
             if r <= 0.0 or r >= 1.0:
-                return -np.inf
+                return False, value, hyper, slope, levels, steps, away
             value += RHO_PRIOR[0] * math.log(r) + RHO_PRIOR[1] * math.log(1.0 - r)
             gradient[n_steps + k] = RHO_PRIOR[0] * (1.0 - r) - RHO_PRIOR[1] * r
         else:
@@ -43,11 +86,10 @@ def log_density(q, gradient, blocks, packed, hypers, data):  # type: ignore[no-u
             )
             x = h_scale[k] * (u * below + at)
             if not x > 0.0:
-                return -np.inf
+                return False, value, hyper, slope, levels, steps, away
             hyper[k], slope[k] = x, h_scale[k] * below
             value += math.log(below) - 0.5 * (x / h_prior[k]) ** 2
             gradient[n_steps + k] = at / below - x / h_prior[k] ** 2 * slope[k]
-    levels, steps, away = np.empty(n_levels), np.empty(n_steps), np.ones(n_steps)
     for b in range(blocks.shape[0]):
         kind, at, n, level, size, sd_at, rho_at, n_parents, offset = blocks[b]
         if kind == TRUNCATED:
@@ -56,7 +98,8 @@ def log_density(q, gradient, blocks, packed, hypers, data):  # type: ignore[no-u
         sd = hyper[sd_at] if sd_at >= 0 else scales[b]
         for i in range(at, at + n):
             if centred[i] < 1.0:
-                away[i] = sd ** (1.0 - centred[i])
+                same = i > at and centred[i] == centred[i - 1]
+                away[i] = away[i - 1] if same else sd ** (1.0 - centred[i])
             v = q[i]
             for k in range(n_parents):
                 v -= levels[parents[i, k]]
@@ -76,12 +119,57 @@ def log_density(q, gradient, blocks, packed, hypers, data):  # type: ignore[no-u
         else:
             for j in range(size):
                 levels[level + j] = mean[level + j] + steps[at + j]
-    g_levels = np.zeros(n_levels)
-    own_at = hyper.size - 1
-    more, g_own = _likelihood(levels, hyper[own_at] if own_at >= 0 else 1.0, g_levels, data)
-    value += more
-    if data[0] != 0:
-        g_hyper[own_at] += g_own
+    return True, value, hyper, slope, levels, steps, away
+
+
+@njit(cache=True, nogil=True)
+def _predictor(levels, codes, rows_of, first):  # type: ignore[no-untyped-def]
+    """Predictor per cell, over sums of levels per combination."""
+    table = np.zeros(first.size - 1)
+    for k in range(table.size):
+        for j in range(first[k], first[k + 1]):
+            table[k] += levels[rows_of[j]]
+    eta = np.empty(codes.shape[0])
+    for i in range(eta.size):
+        total = 0.0
+        for k in range(codes.shape[1]):
+            total += table[codes[i, k]]
+        eta[i] = total
+    return eta
+
+
+@njit(cache=True, nogil=True)
+def _adjoint(d, codes, rows_of, first, n_levels):  # type: ignore[no-untyped-def]
+    """Gradient in the levels from that in the predictor."""
+    g_table, g_levels = np.zeros(first.size - 1), np.zeros(n_levels)
+    for i in range(d.size):
+        for k in range(codes.shape[1]):
+            g_table[codes[i, k]] += d[i]
+    for k in range(g_table.size):
+        for j in range(first[k], first[k + 1]):
+            g_levels[rows_of[j]] += g_table[k]
+    return g_levels
+
+
+@njit(cache=True, nogil=True)
+def _gammas(phi, seen, times):  # type: ignore[no-untyped-def]
+    """Sum of log Gamma(y + phi) - log Gamma(phi) over the cells, and its derivative in phi."""
+    value, slope = 0.0, 0.0
+    for k in range(seen.size):
+        value += times[k] * (math.lgamma(seen[k] + phi) - math.lgamma(phi))
+        slope += times[k] * (_digamma(seen[k] + phi) - _digamma(phi))
+    return value, slope
+
+
+@njit(cache=True, nogil=True)
+def _backward(  # type: ignore[no-untyped-def]
+    q, gradient, blocks, arrays, hyper, slope, levels, steps, away, g_levels, g_own
+):
+    """Log priors of the terms; fills in the gradient from that in the levels."""
+    scales, _, mean, centred, parents, bases = arrays
+    g_hyper, value = np.zeros(hyper.size), 0.0
+    if hyper.size:
+        g_hyper[-1] = g_own
     for b in range(blocks.shape[0] - 1, -1, -1):
         kind, at, n, level, size, sd_at, rho_at, n_parents, offset = blocks[b]
         if kind == TRUNCATED:
@@ -120,57 +208,9 @@ def log_density(q, gradient, blocks, packed, hypers, data):  # type: ignore[no-u
             g_sd += (1.0 - centred[i]) * g * steps[i] + z * z - centred[i]
         if sd_at >= 0:
             g_hyper[sd_at] += g_sd / sd
-    for k in range(h_scale.size):
-        gradient[n_steps + k] += g_hyper[k] * slope[k]
+    for k in range(hyper.size):
+        gradient[centred.size + k] += g_hyper[k] * slope[k]
     return value
-
-
-@njit(cache=True, nogil=True)
-def _likelihood(levels, own, g_levels, data):  # type: ignore[no-untyped-def]
-    """Log likelihood and its derivative in the family's own hyperparameter; fills in that in the levels."""
-    family, y, exposure, squares, codes, rows_of, first, covariates, slopes, seen, times = data
-    table = np.zeros(first.size - 1)
-    for k in range(table.size):
-        for j in range(first[k], first[k + 1]):
-            table[k] += levels[rows_of[j]]
-    g_table, value, g_own = np.zeros(table.size), 0.0, 0.0
-    phi = 1.0 / (own * own + 1e-9)
-    log_phi = math.log(phi)
-    for i in range(y.size):
-        eta = 0.0
-        for k in range(codes.shape[1]):
-            eta += table[codes[i, k]]
-        for k in range(slopes.size):
-            eta += covariates[i, k] * levels[slopes[k]]
-        if family == 0:
-            mu = exposure[i] * math.exp(eta)
-            d = y[i] - mu
-            value += y[i] * eta - mu
-        elif family == 1:
-            mu = exposure[i] * math.exp(eta)
-            more = math.log1p(mu / phi)
-            d = y[i] - (y[i] + phi) * mu / (phi + mu)
-            value += y[i] * (eta - log_phi) - (y[i] + phi) * more
-            g_own -= d / phi + more
-        else:
-            apart = y[i] - eta
-            total = squares[i] + exposure[i] * apart * apart
-            d = exposure[i] * apart / (own * own)
-            value -= exposure[i] * math.log(own) + total / (2.0 * own * own)
-            g_own += total / own**3 - exposure[i] / own
-        for k in range(codes.shape[1]):
-            g_table[codes[i, k]] += d
-        for k in range(slopes.size):
-            g_levels[slopes[k]] += covariates[i, k] * d
-    if family == 1:
-        for k in range(seen.size):
-            value += times[k] * (math.lgamma(seen[k] + phi) - math.lgamma(phi))
-            g_own += times[k] * (_digamma(seen[k] + phi) - _digamma(phi))
-        g_own *= -2.0 * own * phi * phi
-    for k in range(table.size):
-        for j in range(first[k], first[k + 1]):
-            g_levels[rows_of[j]] += g_table[k]
-    return value, g_own
 
 
 @njit(cache=True, nogil=True)
