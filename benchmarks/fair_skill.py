@@ -1,7 +1,7 @@
 """What skill the right model shows, and how much of the best of six baselines is luck.
 
 A record says how skilful a forecast is against the best of six baselines, chosen on the very origins that are
-judged. Two numbers are needed to read that, for months and quarters:
+judged. Three numbers are needed to read that, for months and quarters:
 
 * **The right model's skill.** Companies are drawn from the models' own assumptions (as in
   :mod:`calibration_worlds`, with eight reps) and backtested over their last 18 month ends. The CRPS is
@@ -24,7 +24,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator, Mapping
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ from quotacast.engine.worlds_draw import draw_truth
 from quotacast.errors import FitError
 from quotacast.models.funnel import fit, prepare
 from quotacast.models.history.history import History
+from quotacast.models.history.read import read_history
 from quotacast.models.periods import Calendar
 from quotacast.models.timegrid import day_number
 
@@ -67,6 +68,7 @@ FIT_DRAWS, DRAWS = 1000, 2000
 REPLICATES, SEED = 4000, 1
 
 Floats = np.ndarray
+Ints = np.ndarray
 
 
 def company(number: int) -> tuple[WorldSpec, History]:
@@ -181,13 +183,18 @@ def reading(table: Mapping[str, list[float | None]], ours: str, horizon: str) ->
     return found | {n: scores.skill(mine, x) for n, x in columns.items() if n != ours}
 
 
-def stored(place: Path) -> Iterator[tuple[str, str, dict[str, list[float | None]]]]:
-    """Horizon, metric and CRPS by model of company totals, from the newest stored backtest of a folder."""
+def _newest(place: Path) -> list[Path]:
+    """Folders of the origins of the newest stored backtest, oldest origin first."""
     folders = [f for f in (place / ".quotacast" / "backtests").glob("*") if any(f.glob("*/rows.parquet"))]
     if not folders:
         raise SystemExit(f"{place}: no stored backtest; run `quotacast backtest {place}` first")
     newest = max(folders, key=lambda f: (f.stat().st_mtime, f.name))
-    rows = pd.concat([pd.read_parquet(p) for p in sorted(newest.glob("*/rows.parquet"))])
+    return [p.parent for p in sorted(newest.glob("*/rows.parquet"))]
+
+
+def stored(place: Path) -> Iterator[tuple[str, str, dict[str, list[float | None]]]]:
+    """Horizon, metric and CRPS by model of company totals, from the newest stored backtest of a folder."""
+    rows = pd.concat([pd.read_parquet(folder / "rows.parquet") for folder in _newest(place)])
     rows = rows[(rows["scope"] == "company") & (rows["component"] == "total")]
     for metric in METRICS:
         for horizon in OVERLAP:
@@ -195,6 +202,54 @@ def stored(place: Path) -> Iterator[tuple[str, str, dict[str, list[float | None]
             wide = part.pivot_table(index="origin", columns="model", values="crps").sort_index()
             if len(wide) > OVERLAP[horizon]:
                 yield horizon, metric, {str(n): [float(x) for x in wide[n]] for n in wide}
+
+
+def evenness(counts: Ints, sums: Floats, amounts: Floats) -> dict[str, float]:
+    """How much sums over periods vary, and how much independent deals would make them.
+
+    Parameters
+    ----------
+    counts, sums : ndarray, shape (periods,)
+        Deals won and their sum.
+    amounts : ndarray, shape (deals,)
+        The amounts of all of them, from which as many as were won are drawn for every period.
+
+    Returns
+    -------
+    dict
+        Coefficients of variation: ``seen``, and ``independent``, the median of the draws; ``as_even``: the
+        share of the draws that vary no more than what was seen.
+    """
+    rng = np.random.default_rng(SEED)
+    ends = np.cumsum(counts)
+    drawn = rng.choice(amounts, (REPLICATES, int(ends[-1])))
+    fresh = np.add.reduceat(drawn, np.concatenate([[0], ends[:-1]]), axis=1)
+    spread = fresh.std(axis=1, ddof=1) / fresh.mean(axis=1)
+    seen = float(sums.std(ddof=1) / sums.mean())
+    return {
+        "seen": seen,
+        "independent": float(np.median(spread)),
+        "as_even": float(np.mean(spread <= seen)),
+    }
+
+
+def quarters(place: Path, first: date) -> dict[str, float]:
+    """:func:`evenness` of the whole quarters of a company's data that begin after a day."""
+    history = read_history(place)
+    deals = history.opportunities
+    won = deals[(deals["status"] == "won") & deals["amount"].notna()]
+    index = Calendar().quarter_index(won["closed_on"].to_numpy(dtype="datetime64[D]"))
+    days = np.array(
+        [first, history.as_of_date, history.as_of_date + timedelta(days=1)], dtype="datetime64[D]"
+    )
+    begun, running, tomorrow = Calendar().quarter_index(days)
+    last = running if tomorrow > running else running - 1
+    amount, at = won["amount"].to_numpy(dtype=float), index - begun - 1
+    whole = (at >= 0) & (index <= last)
+    counts = np.bincount(at[whole])
+    return {"quarters": float(counts.size)} | evenness(
+        counts, np.bincount(at[whole], amount[whole]), amount[whole]
+    )
 
 
 def report(jobs: Mapping[str, Any], records: Mapping[str, Path]) -> str:
@@ -230,6 +285,7 @@ def report(jobs: Mapping[str, Any], records: Mapping[str, Path]) -> str:
             "| run-rate | luck | companies with less |",
             "|---|---|---|---|---|---|---|---|---|---|",
         ]
+    remarks = []
     for name, place in records.items():
         for horizon, metric, table in stored(place):
             final, plain = (reading(table, ours, horizon) for ours in ("quotacast", RIGHT))
@@ -240,6 +296,15 @@ def report(jobs: Mapping[str, Any], records: Mapping[str, Path]) -> str:
                 f"| {plain['after']:+.0%} | {final['elsewhere']:+.0%} | {final['runrate']:+.0%} "
                 f"| {final['luck']:.0%} | {below:.0%} |"
             )
+        first = date.fromisoformat(str(_newest(place)[0].name))
+        even = quarters(place, first)
+        remarks.append(
+            f"{name}: bookings of the {even['quarters']:.0f} whole quarters after the first origin vary by "
+            f"{even['seen']:.0%} (sd over mean); as many deals, each worth what any of them was worth, by "
+            f"{even['independent']:.0%} in the median. As even as the record: {even['as_even']:.1%} of draws."
+        )
+    if remarks:
+        lines += ["", *remarks]
     return "\n".join(lines) + "\n"
 
 

@@ -89,3 +89,22 @@ def test_stored_records_are_read_by_horizon(fair: ModuleType, tmp_path: Path) ->
     assert list(fair.stored(tmp_path)) == [
         ("m3", "bookings", {"quotacast": [16.0, 18.5], "runrate": [14.0, 16.5]})
     ]
+
+
+def test_sums_that_somebody_balanced_are_seen_to_be_too_even(fair: ModuleType) -> None:
+    rng = np.random.default_rng(8)
+    counts = np.array([31, 22, 40, 27, 35])
+    shares, spreads = [], []
+    for _ in range(30):
+        amounts = rng.gamma(0.8, 900.0, counts.sum())
+        parts = np.split(amounts, np.cumsum(counts)[:-1])
+        found = fair.evenness(counts, np.array([p.sum() for p in parts]), amounts)
+        shares.append(found["as_even"])
+        spreads.append(found["independent"])
+    # ranks of what it draws itself are uniform: mean 1/2, .29 / sqrt(30) = .053 of error
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.16)
+    # the counts differ, and of n amounts the sum has sd / mean = cv / sqrt(n), .8**-.5 / sqrt(31)
+    assert np.mean(spreads) == pytest.approx(np.hypot(counts.std(ddof=1) / 31.0, (0.8 * 31) ** -0.5), rel=0.1)
+    balanced = fair.evenness(counts, np.array([900.0, 930.0, 910.0, 905.0, 915.0]), amounts)
+    assert balanced["seen"] == pytest.approx(0.0126, abs=0.0005)
+    assert balanced["as_even"] < 0.002
