@@ -168,7 +168,7 @@ class Density:
             mine, weight = self.cells.term_codes(term), self.cells.exposure
             for block in self.blocks:
                 other = block.term
-                if other.kind not in ("level", "pooled", "contrast") or block.parents.shape[1]:
+                if other.kind not in ("level", "pooled", "contrast"):
                     continue
                 shared = np.zeros((term.size, other.size))
                 np.add.at(shared, (mine, self.cells.term_codes(other)), weight)
@@ -301,12 +301,16 @@ class Whitening:
 
     def out(self, w: Floats) -> Floats:
         """Coordinates of ``w``, shape (..., size)."""
+        if self.dense.size == self.mean.size:
+            return w @ self.factor.T + self.mean
         q = w * self.scale
         q[..., self.dense] = w[..., self.dense] @ self.factor.T
         return q + self.mean
 
     def back(self, gradient: Floats) -> Floats:
-        """Gradient in ``w``."""
+        """Gradient in ``w``, shape (size,)."""
+        if self.dense.size == self.mean.size:
+            return gradient @ self.factor
         g = gradient * self.scale
         g[self.dense] = gradient[self.dense] @ self.factor
         return g
