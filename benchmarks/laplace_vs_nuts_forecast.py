@@ -27,6 +27,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from datetime import date, timedelta
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import whitened_nuts
@@ -49,8 +50,8 @@ from quotacast.models.terms import Cells, Declaration, Posterior
 
 CALENDAR = Calendar()
 QUANTILES = (0.1, 0.5, 0.9)
-#: Effective sample size wanted of every parameter, and the most rounds of chains to get there.
-WANTED_ESS, ROUNDS = 4000, 10
+#: Effective sample size wanted of every parameter.
+WANTED_ESS = 4000
 #: How far the log density may lie from PyMC's over draws of the posterior.
 SAME_DENSITY = 1e-6
 #: Draws of Laplace that choose the coordinates of NUTS.
@@ -65,7 +66,7 @@ def spec(name: str) -> WorldSpec:
     """A simulated company."""
     if name == "example":
         return example_spec()
-    reps, years, level = {"small": (5, 1, -1.6), "large": (100, 2, -1.0)}[name]
+    reps, years, level = {"small": (5, 1, -1.6), "large": (100, 1, -1.0)}[name]
     truth = draw_truth(np.random.default_rng(3), reps, 1)
     creation = dataclasses.replace(truth.creation, level=truth.creation.level + level)
     truth = dataclasses.replace(truth, creation=creation)
@@ -112,27 +113,38 @@ def totals(funnel: Funnel, history: History, draws: int) -> dict[str, np.ndarray
     }
 
 
+def _enough(said: Mapping[str, Any], most: int) -> bool:
+    return bool(said["ess"] >= WANTED_ESS or said["draws"] >= most)
+
+
 def sampled(
-    declaration: Declaration, cells: Cells, model: str, seed: int, draws: int, keep: Path | None, data: str
+    declaration: Declaration,
+    cells: Cells,
+    model: str,
+    seed: int,
+    draws: int,
+    rounds: int,
+    keep: Path | None,
+    data: str,
 ) -> Posterior:
     """A model fitted by NUTS; with a folder, read from there where an earlier run got as far."""
     folder = keep and keep / fingerprint({"model": model})[:16]
-    key = f"{data} {MODEL_VERSION} {seed} {draws} {WANTED_ESS} {ROUNDS}"
+    key = f"{data} {MODEL_VERSION} {seed} {draws}"
     kept = folder and load_fit(folder, (model,), key)
-    if kept:
+    if kept and _enough(kept[model].diagnostics, rounds * draws):
         return kept[model]
     near = fit_laplace(declaration, cells, draws=NEAR, seed=seed)
     if not (apart := whitened_nuts.agreement(declaration, cells, near)) < SAME_DENSITY:
         raise SystemExit(f"{model}: the log density is not PyMC's, they differ by up to {apart:.2g}")
-    rounds: list[Mapping[str, np.ndarray]] = []
-    for k in range(ROUNDS):
+    chains: list[Mapping[str, np.ndarray]] = []
+    for k in range(rounds):
         more = whitened_nuts.sample(
-            declaration, cells, near, draws=draws // CHAINS, chains=CHAINS, cores=1, seed=ROUNDS * seed + k
+            declaration, cells, near, draws=draws // CHAINS, chains=CHAINS, cores=1, seed=1000 * seed + k
         )
-        rounds.append(more)
-        trace = {name: np.concatenate([r[name] for r in rounds]) for name in more}
-        said = diagnose(trace, declaration)
-        if said["ess"] >= WANTED_ESS:
+        chains.append(more)
+        trace = {name: np.concatenate([c[name] for c in chains]) for name in more}
+        said = {**diagnose(trace, declaration), "draws": trace["diverging"].size}
+        if _enough(said, rounds * draws):
             break
     # however many chains there were, as many draws of all of them are left
     order = np.random.default_rng(seed).permutation(trace["diverging"].size)[:draws]
@@ -140,7 +152,7 @@ def sampled(
     posterior = Posterior(
         {t.name: flat[t.name] for t in declaration.terms},
         {name: flat[name] for name in declaration.hyperparameters()},
-        {**said, "draws": trace["diverging"].size},
+        said,
     )
     if folder:
         save_fit(folder, {model: posterior}, {"key": key})
@@ -163,7 +175,7 @@ def described(
     )
 
 
-def compare(name: str, data: Path | None, draws: int, keep: Path | None, pool: Executor) -> None:
+def compare(name: str, data: Path | None, draws: int, rounds: int, keep: Path | None, pool: Executor) -> None:
     """Fit a company twice and print how far apart the answers are, each model when it has been sampled."""
     history = company(name, data)
     prepared = prepare(history, CALENDAR)
@@ -174,9 +186,10 @@ def compare(name: str, data: Path | None, draws: int, keep: Path | None, pool: E
     fast_seconds = time.perf_counter() - began
     print(f"\n{name}: {len(history.opportunities):,} deals; laplace {fast_seconds:.1f} s", flush=True)
     exact: dict[str, Posterior] = {}
+    place = keep and keep / name
     shifts, ratios, began = [], [], time.perf_counter()
     jobs = [
-        pool.submit(sampled, *declared[model], model, k, draws, keep and keep / name, history.fingerprint)
+        pool.submit(sampled, *declared[model], model, k, draws, rounds, place, history.fingerprint)
         for k, model in enumerate(declared)
     ]
     for job, (model, (declaration, _)) in zip(jobs, declared.items(), strict=True):
@@ -216,13 +229,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("companies", nargs="*", default=["small", "example"])
     parser.add_argument("--draws", type=int, default=12_000, help="draws that are compared")
+    parser.add_argument("--rounds", type=int, default=10, help="most rounds of so many draws per model")
     parser.add_argument("--data", type=Path, help="folder of imported Salesforce data")
     parser.add_argument("--keep", type=Path, help="folder in which NUTS draws are kept, to go on later")
     chosen = parser.parse_args()
     # a model a process: the sampler calls back into Python, and threads would wait for each other
     with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
         for name in chosen.companies:
-            compare(name, chosen.data, chosen.draws, chosen.keep, pool)
+            compare(name, chosen.data, chosen.draws, chosen.rounds, chosen.keep, pool)
 
 
 if __name__ == "__main__":
