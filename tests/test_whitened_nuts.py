@@ -121,6 +121,8 @@ def test_what_is_drawn_has_the_moments_of_the_fast_fit(nuts: ModuleType, family:
         sd, mean = drawn.std(axis=0), drawn.mean(axis=0)
         moving = sd > 1e-9
         ours = levels.reshape(near.draws, -1)[:, moving]
-        # 600 draws against some 800 effective ones: .055 sd of a mean, .04 of an sd, more in heavy tails
+        # 600 draws against some 800 effective ones: .055 sd of a mean, .06 of an 80 % range. Not the sd: the
+        # tails of scale parameters are heavy, and single draws far out decide theirs
         assert (np.abs(ours.mean(axis=0) - mean[moving]) < 0.25 * sd[moving]).all(), name
-        np.testing.assert_allclose(ours.std(axis=0), sd[moving], rtol=0.25, err_msg=name)
+        widths = [np.subtract(*np.quantile(x, [0.9, 0.1], axis=0)) for x in (ours, drawn[:, moving])]
+        np.testing.assert_allclose(widths[0], widths[1], rtol=0.25, err_msg=name)
