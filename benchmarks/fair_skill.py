@@ -220,10 +220,9 @@ def evenness(counts: Ints, sums: Floats, amounts: Floats) -> dict[str, float]:
         Coefficients of variation: ``seen``, and ``independent``, the median of the draws; ``as_even``: the
         share of the draws that vary no more than what was seen.
     """
-    rng = np.random.default_rng(SEED)
-    ends = np.cumsum(counts)
-    drawn = rng.choice(amounts, (REPLICATES, int(ends[-1])))
-    fresh = np.add.reduceat(drawn, np.concatenate([[0], ends[:-1]]), axis=1)
+    drawn = np.random.default_rng(SEED).choice(amounts, (REPLICATES, amounts.size))
+    period = np.repeat(np.arange(counts.size), counts)
+    fresh = np.stack([np.bincount(period, row, counts.size) for row in drawn])
     spread = fresh.std(axis=1, ddof=1) / fresh.mean(axis=1)
     seen = float(sums.std(ddof=1) / sums.mean())
     return {
@@ -246,10 +245,9 @@ def quarters(place: Path, first: date) -> dict[str, float]:
     last = running if tomorrow > running else running - 1
     amount, at = won["amount"].to_numpy(dtype=float), index - begun - 1
     whole = (at >= 0) & (index <= last)
-    counts = np.bincount(at[whole])
-    return {"quarters": float(counts.size)} | evenness(
-        counts, np.bincount(at[whole], amount[whole]), amount[whole]
-    )
+    number = max(int(last - begun), 0)
+    counts, sums = (np.bincount(at[whole], w, number) for w in (None, amount[whole]))
+    return {"quarters": float(number)} | evenness(counts, sums, amount[whole])
 
 
 def report(jobs: Mapping[str, Any], records: Mapping[str, Path]) -> str:
@@ -296,8 +294,7 @@ def report(jobs: Mapping[str, Any], records: Mapping[str, Path]) -> str:
                 f"| {plain['after']:+.0%} | {final['elsewhere']:+.0%} | {final['runrate']:+.0%} "
                 f"| {final['luck']:.0%} | {below:.0%} |"
             )
-        first = date.fromisoformat(str(_newest(place)[0].name))
-        even = quarters(place, first)
+        even = quarters(place, date.fromisoformat(_newest(place)[0].name))
         remarks.append(
             f"{name}: bookings of the {even['quarters']:.0f} whole quarters after the first origin vary by "
             f"{even['seen']:.0%} (sd over mean); as many deals, each worth what any of them was worth, by "

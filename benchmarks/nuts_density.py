@@ -55,15 +55,13 @@ def log_density(q: Floats, gradient: Floats, blocks: Any, arrays: Any, hypers: A
     g_levels = _adjoint(d, codes, rows_of, first, levels.size)
     if slopes.size:
         g_levels[slopes] += d @ covariates
-    more_value = _backward(
-        q, gradient, blocks, arrays, hyper, slope, levels, steps, away, g_levels, g_own if family else 0.0
-    )
-    return float(value + more_value)
+    value += _backward(q, gradient, blocks, arrays, hyper, slope, levels, steps, away, g_levels, g_own)
+    return float(value)
 
 
 @njit(cache=True, nogil=True)
 def _forward(q, gradient, blocks, arrays, hypers):  # type: ignore[no-untyped-def]
-    """Hyperparameters and their priors, steps and levels. The rows of ``blocks``: see ``Density._pack``."""
+    """Hyperparameters and their priors, steps and levels; the rows of ``blocks``: ``Density._pack_terms``."""
     scales, lower, mean, centred, parents, bases = arrays
     h_scale, h_prior, is_rho = hypers
     n_steps, n_levels = centred.size, mean.size
@@ -80,16 +78,14 @@ def _forward(q, gradient, blocks, arrays, hypers):  # type: ignore[no-untyped-de
             value += RHO_PRIOR[0] * math.log(r) + RHO_PRIOR[1] * math.log(1.0 - r)
             gradient[n_steps + k] = RHO_PRIOR[0] * (1.0 - r) - RHO_PRIOR[1] * r
         else:
-            below, at = (
-                0.5 * math.erfc(-u / math.sqrt(2.0)),
-                math.exp(-0.5 * u * u) / math.sqrt(2.0 * math.pi),
-            )
-            x = h_scale[k] * (u * below + at)
+            below = 0.5 * math.erfc(-u / math.sqrt(2.0))
+            here = math.exp(-0.5 * u * u) / math.sqrt(2.0 * math.pi)
+            x = h_scale[k] * (u * below + here)
             if not x > 0.0:
                 return False, value, hyper, slope, levels, steps, away
             hyper[k], slope[k] = x, h_scale[k] * below
             value += math.log(below) - 0.5 * (x / h_prior[k]) ** 2
-            gradient[n_steps + k] = at / below - x / h_prior[k] ** 2 * slope[k]
+            gradient[n_steps + k] = here / below - x / h_prior[k] ** 2 * slope[k]
     for b in range(blocks.shape[0]):
         kind, at, n, level, size, sd_at, rho_at, n_parents, offset = blocks[b]
         if kind == TRUNCATED:
@@ -177,9 +173,8 @@ def _backward(  # type: ignore[no-untyped-def]
             gradient[at] = (g_levels[level] - z / scales[b]) * math.exp(q[at]) + 1.0
             value += q[at] - 0.5 * z * z
             continue
-        sd, g_sd, log_sd = hyper[sd_at] if sd_at >= 0 else scales[b], 0.0, 0.0
-        if sd_at >= 0:
-            log_sd = math.log(sd)
+        sd, g_sd = hyper[sd_at] if sd_at >= 0 else scales[b], 0.0
+        log_sd = math.log(sd) if sd_at >= 0 else 0.0
         rho, back = hyper[rho_at] if rho_at >= 0 else 0.0, 0.0
         fresh = math.sqrt(1.0 - rho * rho)
         for j in range(n - 1, -1, -1):

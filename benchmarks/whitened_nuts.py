@@ -26,7 +26,7 @@ import numpy as np
 from nuts_density import BASIS, FAMILIES, KINDS, PLAIN, TRUNCATED, log_density
 from scipy import special
 
-from quotacast.models.inference import TARGET_ACCEPT, build_model, groups, is_centred
+from quotacast.models.inference import TARGET_ACCEPT, build_model, groups, is_centred, run
 from quotacast.models.terms import (
     OVERDISPERSION_SCALE,
     RESIDUAL_SCALE,
@@ -116,39 +116,25 @@ class Density:
         self.declaration, self.cells = declaration, cells
         self.hyper = declaration.hyperparameters()
         self.blocks: list[Block] = []
-        first = {}
-        level = at = 0
+        first: dict[str, int] = {}
+        at = levels = 0
         for term in sorted(declaration.terms, key=lambda t: (t.kind == "pooled", t.size)):
-            first[term.name] = level
-            n = width(term)
+            first[term.name] = levels
             centred = self._centred(term, near)
             parents = self._parents(term, centred, first)
             if parents.shape[1]:
-                centred = np.ones(n)
-            where = slice(at, at + n), slice(level, level + term.size)
+                centred = np.ones(width(term))
+            where = slice(at, at + width(term)), slice(levels, levels + term.size)
             self.blocks.append(Block(term, *where, centred, parents))
-            at, level = at + n, level + term.size
-        self.steps, self.levels, self.size = at, level, at + len(self.hyper)
+            at, levels = where[0].stop, where[1].stop
+        self.steps, self.levels, self.size = at, levels, at + len(self.hyper)
         self.scale = np.array([1.0 if h.endswith("_rho") else _rms(near.hyper[h]) for h in self.hyper])
         own = {"overdispersion": OVERDISPERSION_SCALE, "sigma": RESIDUAL_SCALE}
         sds = {f"{t.name}_sd": t.scale for t in declaration.terms}
         self.prior = np.array([(own | sds).get(h, 1.0) for h in self.hyper])
         self.rho = np.array([h.endswith("_rho") for h in self.hyper], dtype=bool)
-        slopes = [t for t in declaration.terms if t.kind == "slope"]
-        n = len(cells)
-        joined = groups(declaration, cells)
-        level = next(t.name for t in declaration.terms if t.kind == "level")
-        # the overall level rides along with the first group
-        tables = [[first[n] + code for n, code in g.codes.items()] for g in joined]
-        tables[0].append(np.full(joined[0].size, first[level]))
-        self.tables = [np.stack(t).astype(np.int64) for t in tables]
-        starts = np.cumsum([0] + [g.size for g in joined])
-        codes = [group.cell + start for group, start in zip(joined, starts[:-1], strict=True)]
-        self.codes = np.stack(codes, axis=1).astype(np.uint32)
-        self.covariates = np.stack([cells.covariates[t.axis] for t in slopes] or [np.zeros(0)] * n, axis=-1)
-        self.covariates = np.ascontiguousarray(self.covariates.reshape(n, len(slopes)))
-        self.slopes = np.array([first[t.name] for t in slopes], dtype=np.int64)
-        self._pack()
+        self._pack_terms()
+        self._pack_cells(first)
 
     def _centred(self, term: Term, near: Posterior) -> Floats:
         if not term.has_sd:
@@ -228,8 +214,8 @@ class Density:
         value = log_density(q, gradient, self.rows, self.arrays, self.hypers, self.data)
         return value, gradient
 
-    def _pack(self) -> None:
-        """Everything as the plain arrays that the kernel reads."""
+    def _pack_terms(self) -> None:
+        """The terms as the plain arrays that the kernels read."""
         rows, bases, offset = [], [np.zeros(0)], 0
         for block in self.blocks:
             term, kind = block.term, KINDS.get(block.term.kind, PLAIN)
@@ -256,19 +242,34 @@ class Density:
             np.concatenate(bases),
         )
         self.hypers = (self.scale, self.prior, self.rho)
-        rows_of = np.concatenate([t.ravel(order="F") for t in self.tables])
-        first = np.concatenate([np.repeat(t.shape[0], t.shape[1]) for t in self.tables])
-        seen, times = np.unique(self.cells.response, return_counts=True)
+
+    def _pack_cells(self, first: Mapping[str, int]) -> None:
+        """The cells as the plain arrays that the kernels read; ``first`` is every term's first level."""
+        cells, terms = self.cells, self.declaration.terms
+        joined = groups(self.declaration, cells)
+        tables = [[first[name] + code for name, code in group.codes.items()] for group in joined]
+        # the overall level rides along with the first group
+        overall = next(first[t.name] for t in terms if t.kind == "level")
+        tables[0].append(np.full(joined[0].size, overall))
+        rows_of = np.concatenate([np.stack(table, axis=1).ravel() for table in tables])
+        lengths = np.concatenate([np.full(g.size, len(t)) for g, t in zip(joined, tables, strict=True)])
+        starts = np.cumsum([0] + [group.size for group in joined[:-1]])
+        codes = np.stack([g.cell + start for g, start in zip(joined, starts, strict=True)], axis=1)
+        slopes = [t for t in terms if t.kind == "slope"]
+        covariates = np.zeros((len(cells), len(slopes)))
+        for k, term in enumerate(slopes):
+            covariates[:, k] = cells.covariates[term.axis]
+        seen, times = np.unique(cells.response, return_counts=True)
         self.data = (
             FAMILIES.index(self.declaration.family),
-            self.cells.response,
-            self.cells.exposure,
-            np.zeros(len(self.cells)) if self.cells.squares is None else self.cells.squares,
-            self.codes,
-            rows_of,
-            np.concatenate([[0], np.cumsum(first)]),
-            self.covariates,
-            self.slopes,
+            cells.response,
+            cells.exposure,
+            np.zeros(len(cells)) if cells.squares is None else cells.squares,
+            codes.astype(np.uint32),
+            rows_of.astype(np.int64),
+            np.concatenate([[0], np.cumsum(lengths)]),
+            covariates,
+            np.array([first[t.name] for t in slopes], dtype=np.int64),
             seen,
             times.astype(float),
         )
@@ -289,12 +290,12 @@ class Whitening:
 
     @staticmethod
     def of(density: Density, near: Posterior) -> Whitening:
+        """Mean and covariance of an approximation; of many coordinates, those of large terms stay alone."""
         q = density.coordinates(near)
-        wide = [b for b in density.blocks if b.term.size > DENSE // 3]
         dense = np.ones(density.size, dtype=bool)
         if density.size > DENSE:
-            for block in wide:
-                dense[block.at] = False
+            for block in density.blocks:
+                dense[block.at] = block.term.size <= DENSE // 3
         picked = np.flatnonzero(dense)
         cov = np.cov(q[:, picked].T) + RIDGE * np.eye(picked.size)
         return Whitening(q.mean(axis=0), picked, np.linalg.cholesky(cov), q.std(axis=0) + math.sqrt(RIDGE))
@@ -330,7 +331,6 @@ def sample(
 ) -> dict[str, Floats]:
     """Raw draws as of :func:`quotacast.models.inference.sample`."""
     import nutpie
-    from threadpoolctl import threadpool_limits
 
     density = Density(declaration, cells, near)
     white = Whitening.of(density, near)
@@ -347,21 +347,11 @@ def sample(
         [(density.size,)],
         ["w"],
     )
-    with threadpool_limits(1, user_api="blas"):
-        result = nutpie.sample(
-            model,
-            draws=draws,
-            tune=tune,
-            chains=chains,
-            cores=cores,
-            seed=seed,
-            progress_bar=False,
-            save_warmup=False,
-            target_accept=target_accept,
-        )
+    result = run(
+        model, draws=draws, tune=tune, chains=chains, cores=cores, seed=seed, target_accept=target_accept
+    )
     w = np.asarray(result.posterior["w"].values, dtype=float)
     trace = {"diverging": np.asarray(result.sample_stats["diverging"].values, dtype=float)}
-    trace["n_steps"] = np.asarray(result.sample_stats["n_steps"].values, dtype=float)
     effects, hyper = density.expand(white.out(w.reshape(-1, density.size)))
     for name, values in {**effects, **hyper}.items():
         trace[name] = values.reshape(chains, draws, *values.shape[1:])

@@ -100,32 +100,46 @@ def sample(
     declaration: Declaration, cells: Cells, *, draws: int, tune: int, chains: int, seed: int, cores: int
 ) -> dict[str, Floats]:
     """Raw draws by name with axes (chain, draw, ...), and ``diverging`` (chain, draw)."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
-
-    nutpie = _nutpie()
     with warnings.catch_warnings():
         # pytensor splits a kernel that would take too many arguments; the result is the same
         warnings.filterwarnings("ignore", message="Loop fusion failed")
         compiled = _compiled(_safe(declaration), cells)
     try:
-        # sums that BLAS shares out among threads round as the threads do, and chains amplify it
-        with threadpool_limits(1, user_api="blas"):
-            result = nutpie.sample(
-                compiled,
-                draws=draws,
-                tune=tune,
-                chains=chains,
-                cores=cores,
-                seed=seed,
-                progress_bar=False,
-                target_accept=TARGET_ACCEPT,
-            )
+        result = run(compiled, draws=draws, tune=tune, chains=chains, cores=cores, seed=seed)
     except RuntimeError as error:
         raise FitError(f"model {declaration.name}: NUTS stopped: {error}") from error
     wanted = [t.name for t in declaration.terms] + list(declaration.hyperparameters())
     trace = {name: np.asarray(result.posterior[_quoted(name)].values, dtype=float) for name in wanted}
     trace["diverging"] = np.asarray(result.sample_stats["diverging"].values, dtype=float)
     return trace
+
+
+def run(
+    model: Any,
+    *,
+    draws: int,
+    tune: int,
+    chains: int,
+    cores: int,
+    seed: int,
+    target_accept: float = TARGET_ACCEPT,
+) -> Any:
+    """Sample a model that nutpie has compiled; what it returns, without the warm-up."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
+
+    # sums that BLAS shares out among threads round as the threads do, and chains amplify it
+    with threadpool_limits(1, user_api="blas"):
+        return _nutpie().sample(
+            model,
+            draws=draws,
+            tune=tune,
+            chains=chains,
+            cores=cores,
+            seed=seed,
+            progress_bar=False,
+            save_warmup=False,
+            target_accept=target_accept,
+        )
 
 
 def _quoted(name: str) -> str:
@@ -244,14 +258,13 @@ class Group:
 
 def groups(declaration: Declaration, cells: Cells) -> list[Group]:
     """Join terms greedily, smallest first, while their combinations stay few."""
-    groups = []
+    single = []
     for term in declaration.terms:
         if term.kind not in ("level", "slope"):
             occupied, cell = np.unique(cells.term_codes(term), return_inverse=True)
-            groups.append(Group({term.name: occupied.astype(np.int64)}, cell.astype(np.int64)))
-    groups.sort(key=lambda g: (g.size, sorted(g.codes)))
+            single.append(Group({term.name: occupied.astype(np.int64)}, cell.astype(np.int64)))
     joined: list[Group] = []
-    for group in groups:
+    for group in sorted(single, key=lambda g: (g.size, sorted(g.codes))):
         tries = [(k, other.joined(group)) for k, other in enumerate(joined)]
         fitting = [(both.size, k, both) for k, both in tries if both.size <= COMBINATIONS]
         if fitting:

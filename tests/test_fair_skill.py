@@ -108,3 +108,21 @@ def test_sums_that_somebody_balanced_are_seen_to_be_too_even(fair: ModuleType) -
     balanced = fair.evenness(counts, np.array([900.0, 930.0, 910.0, 905.0, 915.0]), amounts)
     assert balanced["seen"] == pytest.approx(0.0126, abs=0.0005)
     assert balanced["as_even"] < 0.002
+
+
+@pytest.mark.parametrize(("as_of", "whole"), [("2025-09-30", 3), ("2025-09-29", 2)])
+def test_quarters_are_whole_and_begin_after_the_first_origin(
+    fair: ModuleType, tmp_path: Path, as_of: str, whole: int
+) -> None:
+    # a win before the first origin's next quarter, one after the last whole one, and an empty quarter between
+    wins = {"2024-12-30": 9.0, "2025-01-02": 30.0, "2025-03-31": 10.0, "2025-07-01": 20.0, as_of: 5.0}
+    rows = [
+        {"opportunity_id": f"d{k}", "created_on": "2024-12-01", "status": "won", "closed_on": day,
+         "amount": amount, "rep_id": "r1"}
+        for k, (day, amount) in enumerate(wins.items())
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(tmp_path / "opportunities.csv", index=False)
+    found = fair.quarters(tmp_path, date(2024, 11, 30))
+    sums = np.array([40.0, 0.0, 25.0])[:whole]
+    assert found["quarters"] == whole
+    assert found["seen"] == pytest.approx(sums.std(ddof=1) / sums.mean())
