@@ -94,6 +94,23 @@ def test_the_gradient_is_that_of_the_value(nuts: ModuleType, family: str) -> Non
         assert gradient[k] == pytest.approx(slope, rel=1e-4, abs=1e-4), k
 
 
+@pytest.mark.parametrize("dense", [700, 30])
+def test_the_whitened_gradient_is_that_of_the_value(
+    nuts: ModuleType, monkeypatch: pytest.MonkeyPatch, dense: int
+) -> None:
+    monkeypatch.setattr(nuts, "DENSE", dense)  # 30: reps and more keep their own scale only
+    declaration, cells, near = model("poisson")
+    density = nuts.Density(declaration, cells, near)
+    white = nuts.Whitening.of(density, near)
+    assert (white.dense.size < density.size) is (dense < density.size)
+    at = np.random.default_rng(2).standard_normal(density.size)
+    gradient = white.back(density(white.out(at))[1])
+    for k in range(density.size):
+        step = 1e-5 * np.eye(density.size)[k]
+        slope = (density(white.out(at + step))[0] - density(white.out(at - step))[0]) / 2e-5
+        assert gradient[k] == pytest.approx(slope, rel=1e-4, abs=1e-4), k
+
+
 def test_reps_are_sampled_together_with_what_they_belong_to(nuts: ModuleType) -> None:
     declaration, cells, near = model("poisson")
     reps = next(b for b in nuts.Density(declaration, cells, near).blocks if b.term is REP)
