@@ -36,9 +36,11 @@ from quotacast.models.laplace_conditional import Conditional, solve
 from quotacast.models.laplace_problem import Problem
 from quotacast.models.terms import Cells, Declaration, Floats, Posterior
 
-#: Points of hyperparameters, and again with the next number where k-hat is above its limit. With half as many
-#: the far tail of an sd that may be near zero was rough: its 90 % quantile varied by 4 to 6 % among seeds.
-POINTS = (512, 1024, 2048)
+#: Points of hyperparameters, and again with the next number where k-hat is above its limit.
+POINTS = (256, 512, 1024)
+#: Fits of so many draws or more take twice the points: with 256 the far tail of an sd that may be near zero
+#: is rough, which a track record, made of many fits, evens out and a single plan does not.
+MANY_DRAWS = 2000
 KHAT_LIMIT = 0.7
 #: Candidates per requested draw.
 CANDIDATES = 4
@@ -127,9 +129,10 @@ def _fit(declaration: Declaration, cells: Cells, draws: int, seed: int) -> Poste
     problem = Problem(declaration, cells)
     mode = find_mode(problem)
     proposal, guess = split_t(problem, mode)
+    finer = 2 if draws >= MANY_DRAWS else 1
     for number, (points, df) in enumerate(zip(POINTS, PROPOSAL_DF, strict=True)):
         # its own points for every try: the same ones would bring back the one whose weight was too large
-        sample = propose(problem, guess, replace(proposal, df=df), points, draws, (seed, number))
+        sample = propose(problem, guess, replace(proposal, df=df), finer * points, draws, (seed, number))
         weights, khat = smoothed_weights(sample.log_weights.ravel())
         if khat <= KHAT_LIMIT:
             break

@@ -310,6 +310,12 @@ def test_a_second_round_follows_a_poor_first(monkeypatch: pytest.MonkeyPatch) ->
     assert posterior.diagnostics["hyper_points"] == 64
 
 
+@pytest.mark.parametrize(("draws", "points"), [(1000, 256), (1999, 256), (2000, 512)])
+def test_fits_of_many_draws_take_twice_the_points(draws: int, points: int) -> None:
+    posterior = fit_laplace(declaration(), cells()[0], draws=draws)
+    assert posterior.diagnostics["hyper_points"] == points
+
+
 def test_every_try_has_points_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Floats] = []
     points = laplace.SplitT.points
