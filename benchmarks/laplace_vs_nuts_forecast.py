@@ -228,7 +228,7 @@ def main() -> None:
     """Compare the chosen companies."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("companies", nargs="*", default=["small", "example"])
-    parser.add_argument("--draws", type=int, default=12_000, help="draws that are compared, a multiple of four")
+    parser.add_argument("--draws", type=int, default=12_000, help="draws compared, a multiple of four")
     parser.add_argument("--rounds", type=int, default=10, help="most rounds of so many draws per model")
     parser.add_argument("--data", type=Path, help="folder of imported Salesforce data")
     parser.add_argument("--keep", type=Path, help="folder in which NUTS draws are kept, to go on later")
