@@ -1,15 +1,17 @@
-"""How rough the tail of a shock's sd is in the fast fit, by the number of points of hyperparameters.
+"""How rough the tail of a shock's sd is in the fast fit: by the number of points, and with sds drawn anew.
 
 Run ``python benchmarks/laplace_points.py [--seeds N] [--nuts TARGET]`` from the project's root. For models of
 the companies of ``laplace_vs_nuts_forecast.py`` it prints mean, sd and upper quantiles of the sd of the
-shock, and the sd of one month of it, each as average over seeds ± standard deviation among them; then the
-seconds of a whole fit of the example. With ``--nuts`` the same of NUTS at that target acceptance, in minutes.
+shock, and the sd of one month of it, each as average over seeds ± standard deviation among them: as weighted,
+and with sds and correlations drawn once more given the levels, as the product does; then the seconds of a
+whole fit of the example. With ``--nuts`` the same of NUTS at that target acceptance, in minutes.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from itertools import product
 from unittest import mock
 
 import numpy as np
@@ -19,10 +21,12 @@ from laplace_vs_nuts_forecast import CALENDAR, NEAR, company
 from quotacast.models import laplace
 from quotacast.models.funnel import fit, prepare
 from quotacast.models.inference import diagnose
+from quotacast.models.laplace_gibbs import redraw
 
 MODELS = {"example": ("activity:call", "lost"), "large": ("created", "activity:lead_contact")}
 POINTS = (256, 512, 1024)
 DRAWS, NUTS_DRAWS, MONTH = 2000, 6000, 8
+WAYS = {"as weighted": lambda declaration, effects, hyper, rng: hyper, "redrawn": redraw}
 
 
 def said(shock_sd: np.ndarray, month: np.ndarray) -> list[float]:
@@ -33,7 +37,7 @@ def said(shock_sd: np.ndarray, month: np.ndarray) -> list[float]:
 def row(label: str, found: np.ndarray) -> str:
     """A line: averages over the first axis, and standard deviations where there is more than one."""
     spread = found.std(axis=0)
-    return f"  {label:<22}" + "".join(
+    return f"  {label:<26}" + "".join(
         f"  {a:.4f} ± {b:.4f}" for a, b in zip(found.mean(axis=0), spread, strict=True)
     )
 
@@ -49,13 +53,14 @@ def main() -> None:
         for model in models:
             declaration, cells = prepared.declared()[model]
             print(f"{name} {model}: mean, sd, 90 %, 95 % of the shock's sd; sd of month {MONTH}", flush=True)
-            for points in POINTS:
+            for points, (label, drawn) in product(POINTS, WAYS.items()):
                 found = []
+                changed = {"POINTS": (points,) * 3, "MANY_DRAWS": DRAWS + 1, "redraw": drawn}
                 for seed in range(chosen.seeds):
-                    with mock.patch.multiple(laplace, POINTS=(points,) * 3, MANY_DRAWS=DRAWS + 1):
+                    with mock.patch.multiple(laplace, **changed):
                         fast = laplace.fit_laplace(declaration, cells, draws=DRAWS, seed=seed)
                     found.append(said(fast.hyper["shock_sd"], fast.effects["shock"][:, MONTH]))
-                print(row(f"{points} points", np.array(found)), flush=True)
+                print(row(f"{points} points, {label}", np.array(found)), flush=True)
             if chosen.nuts:
                 near = laplace.fit_laplace(declaration, cells, draws=NEAR, seed=1)
                 trace = whitened_nuts.sample(

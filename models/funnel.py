@@ -50,7 +50,7 @@ MIX_WEIGHT = 20.0
 #: The models that every funnel has; the chain before the deal adds its own (`Prepared.models`).
 MODELS = ("created", "won", "lost", "value")
 #: Changes with every change to the models that makes an older fit useless.
-MODEL_VERSION = 6
+MODEL_VERSION = 7
 #: Days of history without which nothing can be fitted.
 SHORTEST = 28
 
