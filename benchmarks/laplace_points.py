@@ -1,10 +1,10 @@
 """How rough the tail of a shock's sd is in the fast fit: by the number of points, and with sds drawn anew.
 
-Run ``python benchmarks/laplace_points.py [--seeds N] [--nuts TARGET]`` from the project's root. For models of
-the companies of ``laplace_vs_nuts_forecast.py`` it prints mean, sd and upper quantiles of the sd of the
-shock, and the sd of one month of it, each as average over seeds ± standard deviation among them: as weighted,
-and with sds and correlations drawn once more given the levels, as the product does; then the seconds of a
-whole fit of the example. With ``--nuts`` the same of NUTS at that target acceptance, in minutes.
+Run ``python benchmarks/laplace_points.py [company ...] [--seeds N] [--nuts TARGET]`` from the project's root.
+For models of companies of ``laplace_vs_nuts_forecast.py`` it prints mean, sd and upper quantiles of the sd of
+the shock, and the sd of one month of it, each as average over seeds ± standard deviation among them. Once as
+weighted, and once with sds and correlations drawn once more given the levels, as the product does. Then the
+seconds of a whole fit of the example. With ``--nuts`` the same of NUTS at that target acceptance, in minutes.
 """
 
 from __future__ import annotations
@@ -45,12 +45,13 @@ def row(label: str, found: np.ndarray) -> str:
 def main() -> None:
     """Compare the numbers of points."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("companies", nargs="*", default=list(MODELS))
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--nuts", type=float, metavar="TARGET", help="also NUTS at this target acceptance")
     chosen = parser.parse_args()
-    for name, models in MODELS.items():
+    for name in chosen.companies:
         prepared = prepare(company(name, None), CALENDAR)
-        for model in models:
+        for model in MODELS[name]:
             declaration, cells = prepared.declared()[model]
             print(f"{name} {model}: mean, sd, 90 %, 95 % of the shock's sd; sd of month {MONTH}", flush=True)
             for points, (label, drawn) in product(POINTS, WAYS.items()):
