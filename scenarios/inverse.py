@@ -31,6 +31,8 @@ from quotacast.scenarios.run import Run
 
 #: Futures of one step of the search, and how exactly the log of the factor is found.
 SEARCH_DRAWS, EXACTLY = 1000, 0.01
+#: Odds of all futures that lie so near the wished ones are taken.
+NEAR = 0.003
 #: Days from which a raise is tried, and on how many futures (differences between paired ones need fewer).
 STARTS, START_DRAWS = 6, 400
 #: A day counts as a working day where at least so much of an average day's business falls on it.
@@ -138,17 +140,21 @@ class _Search:
             return replace(base, activity_drives=drives)
         return replace(base, changes=(*base.changes, change), activity_drives=drives)
 
-    def paths(self, times: float, draws: int | None = SEARCH_DRAWS, **more: Any) -> Paths:
-        """Futures with so many times the activity; those of the search are kept."""
+    def paths(self, times: float, draws: int = 0, **more: Any) -> Paths:
+        """Futures with so many times the activity, as many as the search takes; they are kept."""
+        draws = draws or SEARCH_DRAWS
         key = (times, draws, *(x for x in more.values() if x is not None))
         if key not in self.kept:
-            way = [name for name in ON_THE_WAY if draws is None and not self.run.able.reason(name)]
-            wanted = tuple(dict.fromkeys((self.wish.metric, self.wish.by, *way)))
-            found = self.run.variant(self.drivers(times, **more), (self.wish.period,), draws, wanted)
-            if draws is None:
-                return found
-            self.kept[key] = found
+            wanted = dict.fromkeys((self.wish.metric, self.wish.by))
+            drivers = self.drivers(times, **more)
+            self.kept[key] = self.run.variant(drivers, (self.wish.period,), draws, tuple(wanted))
         return self.kept[key]
+
+    def all_paths(self, times: float) -> Paths:
+        """All futures with so many times the activity, with the figures on the way."""
+        way = [name for name in ON_THE_WAY if not self.run.able.reason(name)]
+        wanted = dict.fromkeys((self.wish.metric, self.wish.by, *way))
+        return self.run.variant(self.drivers(times), (self.wish.period,), None, tuple(wanted))
 
     def values(self, paths: Paths) -> np.ndarray:
         """Draws of the metric to be reached."""
@@ -172,8 +178,9 @@ def inverse_funnel(run: Run, wish: Wish) -> Answer:
     search = _Search(run, wish, any(one.causal for one in lever))
     per_day, most = _per_day(run, wish, search.paths(1.0)), _most(run, kind)
     limit = max(most / max(per_day["company"], 1e-9), 1.0)
-    times, reached = _least(search, limit)
-    now, then = (search.paths(x, None) for x in (1.0, times))
+    now = search.all_paths(1.0)
+    times, then = _nearer(search, limit, _least(search, limit, search.odds(now)), now)
+    reached = times < limit or search.odds(then) >= wish.probability - NEAR
     # activity that causes nothing leaves everything but itself as it is, draw by draw
     unmoved = None if search.causal else search.odds(now)
     rows = pd.DataFrame(
@@ -213,19 +220,42 @@ def _check(run: Run, wish: Wish) -> str:
     return kind
 
 
-def _least(search: _Search, limit: float) -> tuple[float, bool]:
-    """Smallest factor that gives the wished odds, by Brent's method, and whether any up to the limit does."""
+def _least(search: _Search, limit: float, odds_now: float) -> float:
+    """Smallest factor that gives the wished odds, by Brent's method; the limit where none does.
+
+    The search has fewer futures than the answer: how far their odds are apart as things stand is made up for.
+    """
     from scipy.optimize import brentq
 
+    aim = search.wish.probability - odds_now + search.odds(search.paths(1.0))
+
     def short(log_times: float) -> float:
-        return search.wish.probability - search.odds(search.paths(float(np.exp(log_times))))
+        return aim - search.odds(search.paths(float(np.exp(log_times))))
 
     if short(0.0) <= 0:
-        return 1.0, True
+        return 1.0
     top = float(np.log(limit))
     if limit <= 1.0 or short(top) > 0:
-        return limit, False
-    return float(np.exp(brentq(short, 0.0, top, xtol=EXACTLY))), True
+        return limit
+    return float(np.exp(brentq(short, 0.0, top, xtol=EXACTLY)))
+
+
+def _nearer(search: _Search, limit: float, times: float, now: Paths) -> tuple[float, Paths]:
+    """The factor and all futures with it; where their odds miss the wished ones, a factor that is nearer.
+
+    It lies on the line, by the factor's log, from the odds as things stand through those that were found.
+    """
+    then = search.all_paths(times)
+    odds_now, odds_then = search.odds(now), search.odds(then)
+    miss = search.wish.probability - odds_then
+    if times == 1.0 or abs(miss) <= NEAR or odds_then <= odds_now:
+        return times, then
+    better = min(float(times ** (1.0 + miss / (odds_then - odds_now))), limit)
+    if better == times:
+        return times, then
+    found = search.all_paths(better)
+    nearer = abs(search.odds(found) - search.wish.probability) < abs(miss)
+    return (better, found) if nearer else (times, then)
 
 
 def _members(paths: Paths, scope: Scope) -> list[Scope]:

@@ -77,12 +77,24 @@ def test_the_least_factor_reaches_the_odds_and_hardly_less_does_not(ready: Run, 
     times = float(found.rows["times"].iloc[0])
     assert found.summary["reached"]
     assert 1.0 < times < float(found.rows["most"].iloc[0] / found.rows["per_day"].iloc[0])
-    assert found.summary["p_then"] == pytest.approx(0.6, abs=0.06)  # other futures than the search's
+    assert found.summary["p_then"] == pytest.approx(0.6, abs=0.01)  # of all futures, not of the search's
     less = Change(CALL, "company", times=times**0.5)
     drivers = replace(ready.factored_drivers, changes=(less,))
     paths = ready.variant(drivers, (ready.plan.horizon_period,), 400)
     total = series(paths, metric("opportunities_created"), Scope("company"), ready.plan.horizon_period).total
     assert found.summary["p_now"] < (total >= found.summary["target"]).mean() < 0.6
+
+
+@pytest.mark.parametrize("probability", [0.5, 0.58])
+def test_odds_of_all_futures_are_the_wished_ones_however_few_the_search_has(
+    ready: Run, monkeypatch: pytest.MonkeyPatch, probability: float
+) -> None:
+    monkeypatch.setattr(inverse, "SEARCH_DRAWS", 60)
+    monkeypatch.setattr(inverse, "STARTS", 2)
+    few = inverse_funnel(ready, _asked(ready, 1.03 * _median(ready), probability))
+    assert few.summary["reached"]
+    assert few.summary["p_then"] == pytest.approx(probability, abs=0.02)
+    assert few.summary["p_now"] < probability
 
 
 def test_calls_grow_by_the_factor_and_their_effect_by_about_its_power(ready: Run, found) -> None:  # type: ignore[no-untyped-def]
