@@ -45,6 +45,7 @@ def write_report() -> None:
         },
         "coverage": coverage_table(of(worlds, NONE)),
         "coverage_by_quarter": quarter_table(of(worlds, NONE)),
+        "coverage_of_year": coverage_table(years(of(worlds, NONE))),
         "misspecified": cost_table(worlds),
     }
     write(RESULTS / "calibration.json", json.dumps(summary, indent=1) + "\n")
@@ -195,6 +196,11 @@ def quarter_table(jobs: Mapping[int, Any]) -> list[dict[str, Any]]:
     return rows
 
 
+def years(jobs: Mapping[int, Any]) -> dict[int, Any]:
+    """The same jobs with the four quarters as one forecast."""
+    return {number: job["year"] for number, job in jobs.items()}
+
+
 def _cells(jobs: Mapping[int, Any]) -> list[str]:
     first = next(iter(jobs.values()), {})
     return [k for k in first if k.split(" ")[0] in ("company", "rep")]
@@ -224,7 +230,9 @@ def cost_table(worlds: Jobs) -> list[dict[str, Any]]:
             )
             row = {"disturbance": name, "scope": kind, "metric": metric, "quarters": 4 * len(jobs)}
             row |= {"forecasts": sum(len(j[cell]["pit"]) for j in jobs.values())}
+            year, year_se = clustered([held(j, cell, 80) for j in years(jobs).values()])
             row |= {"covered_80": round(mean, 4), "se_80": round(se, 4)}
+            row |= {"year_80": round(year, 4), "se_year": round(year_se, 4)}
             row |= {"bias": round(_mean_factor(bias) - 1, 4), "crps_ratio": round(_mean_factor(crps), 4)}
             rows.append(row)
     return rows
@@ -275,6 +283,8 @@ def markdown(summary: Mapping[str, Any]) -> str:
     text += ["## Well-specified companies", "", _WORLD_WORDS, f"Fits that gave up: {failed}.", ""]
     text += [*_table(summary["coverage"]), "", *_verdict(summary["coverage"]), ""]
     text += ["80 % coverage by quarters ahead:", "", *_table(summary["coverage_by_quarter"]), ""]
+    text += ["The four quarters as one forecast, what a plan for a year asks for:", ""]
+    text += [*_table(summary["coverage_of_year"]), ""]
     text += ["![PIT](calibration_pit.svg)", "", "## What each disturbance costs", "", _COST_WORDS, ""]
     text += [f"- {n}: {d.meaning}" for n, d in DISTURBANCES.items()]
     return "\n".join([*text, "", *_table(summary["misspecified"]), ""])
@@ -289,9 +299,9 @@ _WORLD_WORDS = (
 )
 _COST_WORDS = (
     "The row `none` holds the undisturbed companies of the same numbers, so that rows differ by the "
-    "disturbance alone. `bias` (how much higher the forecast's mean stands per unit of actual) and "
-    "`crps_ratio` (CRPS per unit of actual) are geometric means over companies, relative to the undisturbed "
-    "company: 0 and 1 cost nothing."
+    "disturbance alone. `year_80` is of the four quarters as one forecast. `bias` (how much higher the "
+    "forecast's mean stands per unit of actual) and `crps_ratio` (CRPS per unit of actual) are geometric "
+    "means over companies, relative to the undisturbed company: 0 and 1 cost nothing."
 )
 
 

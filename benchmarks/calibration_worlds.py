@@ -38,7 +38,7 @@ from quotacast.engine.worlds_truth import MarketShock, WorldSpec
 from quotacast.models.funnel import fit, prepare
 from quotacast.models.history import schema
 from quotacast.models.history.history import REJECTED, History, missing
-from quotacast.models.periods import Calendar
+from quotacast.models.periods import Calendar, Period
 
 FIRST, LAST = date(2024, 1, 1), date(2025, 12, 31)
 QUARTERS = tuple(f"2026-Q{q}" for q in (1, 2, 3, 4))
@@ -205,7 +205,8 @@ def one(name: str, number: int) -> dict[str, Any]:
     -------
     dict
         By scope's kind and metric: lists of PIT, CRPS, actual and mean over quarters and scopes (quarter by
-        quarter), and the fit's k-hat, its failed checks and the size of the records.
+        quarter), the same for the four quarters as one period under ``year``, and the fit's k-hat, its failed
+        checks and the size of the records.
     """
     wrong = DISTURBANCES[name]
     spec, refused = accepted(number)
@@ -230,17 +231,20 @@ def one(name: str, number: int) -> dict[str, Any]:
     }
     u = np.random.default_rng([number, 77])
     scopes = {"company": [Scope("company")], "rep": [Scope("rep", r) for r in spec.rep_ids]}
-    for kind, members in scopes.items():
-        for metric in METRICS:
-            wanted = [Target(metric, scope, p.first, p.last) for p in periods for scope in members]
-            actual = outcomes(later, seen, wanted)
-            draws = np.stack([target_draws(paths, target) for target in wanted])
-            result[f"{kind} {metric}"] = {
-                "pit": _short(scores.randomised_pit(draws, actual, u.random(actual.size)), 4),
-                "crps": _short(scores.crps(draws, actual), 2),
-                "actual": _short(actual, 1),
-                "mean": _short(draws.mean(axis=1), 2),
-            }
+    year = Period("2026", "year", periods[0].first, periods[-1].last)
+    result["year"] = {}
+    for place, spans in ((result, periods), (result["year"], [year])):
+        for kind, members in scopes.items():
+            for metric in METRICS:
+                wanted = [Target(metric, scope, p.first, p.last) for p in spans for scope in members]
+                actual = outcomes(later, seen, wanted)
+                draws = np.stack([target_draws(paths, target) for target in wanted])
+                place[f"{kind} {metric}"] = {
+                    "pit": _short(scores.randomised_pit(draws, actual, u.random(actual.size)), 4),
+                    "crps": _short(scores.crps(draws, actual), 2),
+                    "actual": _short(actual, 1),
+                    "mean": _short(draws.mean(axis=1), 2),
+                }
     return result
 
 

@@ -161,6 +161,23 @@ def test_a_disturbance_after_the_records_leaves_them_alone(load: Load) -> None:
     assert counts(broken, last - 61, end) < counts(calm, last - 61, end)
 
 
+def test_a_year_is_scored_as_one_forecast(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    worlds = load("calibration_worlds")
+    monkeypatch.setattr(worlds, "FIT_DRAWS", 60)
+    monkeypatch.setattr(worlds, "DRAWS", 200)
+    job = worlds.one("none", 3)
+    assert len(job["company bookings"]["pit"]) == 4
+    for cell, year in job["year"].items():
+        quarters = job[cell]
+        scopes = len(year["actual"])
+        assert scopes == (1 if cell.startswith("company") else 5)
+        for what in ("actual", "mean"):
+            sums = np.reshape(quarters[what], (4, scopes)).sum(axis=0)
+            np.testing.assert_allclose(year[what], sums, atol=0.3)
+        assert len(year["pit"]) == scopes
+    assert load("calibration_report").years({3: job}) == {3: job["year"]}
+
+
 def test_stored_results_keep_the_promise() -> None:
     """What the report says is in the repository and holds: 80 +- 3 % on at least 800 company-quarters."""
     stored = json.loads((BENCHMARKS / "results" / "calibration.json").read_text(encoding="utf-8"))
