@@ -3,7 +3,8 @@
 Run ``python benchmarks/speed.py`` from the repository. Every figure is a ratio against a peer in the same run
 or a whole process; single seconds on a shared machine say little.
 
-* NUTS against Laplace on the example's funnel, both warm (the second fit of the process).
+* NUTS against Laplace on the example's funnel (opportunities, wins, losses, values), both warm (their second
+  fit in the process); and Laplace on all its models.
 * Seconds per thousand occupied cells with 5,000 and with 100,000 opportunities, all effects in the model.
 * ``quotacast plan`` with a stored fit, from process start to written report, and its peak memory.
 * ``quotacast --help``.
@@ -24,8 +25,10 @@ from pathlib import Path
 
 from quotacast.engine.worlds import example_spec, make_world, write_example, write_world
 from quotacast.models.funnel import Prepared, fit, prepare
+from quotacast.models.history.history import History, missing
 from quotacast.models.history.read import read_history
 from quotacast.models.periods import Calendar
+from quotacast.scenarios.run import FIT_DRAWS
 
 QUOTACAST = [sys.executable, "-m", "quotacast"]
 
@@ -54,14 +57,22 @@ def cells(prepared: Prepared) -> int:
     return sum(len(c) for _, c in prepared.declared().values())
 
 
-def fits(base: Prepared, nuts: bool) -> None:
-    """Compare the two methods on the same declarations."""
-    fit(base, method="laplace", draws=400)
-    laplace = statistics.median(timed(lambda: fit(base, method="laplace")) for _ in range(3))
-    print(f"laplace fit, warm                     {laplace:7.1f} s")
+def deals_alone(history: History) -> History:
+    """A company's opportunities and reps and nothing else."""
+    kept = ("opportunities", "reps")
+    return dataclasses.replace(
+        history, tables={name: t if name in kept else missing(name) for name, t in history.tables.items()}
+    )
+
+
+def fits(name: str, prepared: Prepared, nuts: bool) -> None:
+    """Compare the two methods on the same declarations, with as many draws as a plan takes."""
+    fit(prepared, method="laplace", draws=400)
+    laplace = statistics.median(timed(lambda: fit(prepared, draws=FIT_DRAWS)) for _ in range(3))
+    print(f"laplace fit, warm, {name:<18} {laplace:7.1f} s   {', '.join(prepared.declared())}", flush=True)
     if nuts:
-        first = timed(lambda: fit(base, method="nuts"))
-        again = timed(lambda: fit(base, method="nuts"))
+        first = timed(lambda: fit(prepared, method="nuts"))
+        again = timed(lambda: fit(prepared, method="nuts"))
         print(f"nuts fit, with compilation            {first:7.1f} s")
         print(f"nuts fit, warm                        {again:7.1f} s   {again / laplace:.1f} times laplace")
 
@@ -108,9 +119,11 @@ def main() -> None:
         demo = Path(work) / "demo"
         write_example(demo)
         processes(demo)
-        base = prepare(read_history(demo / "crm"), Calendar())
+        history = read_history(demo / "crm")
+        base = prepare(history, Calendar())
+        fits("funnel", prepare(deals_alone(history), Calendar()), chosen.nuts)
+        fits("all models", base, False)
         growth(base, large(Path(work) / "large", 20.0))
-        fits(base, chosen.nuts)
 
 
 if __name__ == "__main__":
