@@ -9,8 +9,9 @@ Three studies, all with the fast method of fitting (nested Laplace), whose resul
 2. Coverage on companies drawn from the models' own world (:mod:`calibration_worlds`).
 3. The same companies with one thing wrong at a time, and what it costs.
 
-``--resume`` keeps the jobs that are already stored and adds the missing ones; every job is a function of its
-number alone, so a resumed run equals an uninterrupted one. ``--report`` only writes the report again.
+``--resume`` keeps the stored jobs of this version of the models and adds the missing ones; every job is a
+function of its number alone, so a resumed run equals an uninterrupted one. ``--report`` only writes the
+report again.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ import calibration_worlds
 from calibration_store import load, save
 
 from quotacast.errors import FitError
+from quotacast.models.funnel import MODEL_VERSION
 
 
 def run_sbc(count: int, resume: bool) -> None:
     """Add simulations until every model has ``count``, model by model in turn."""
-    jobs = load("calibration_sbc") if resume else {}
+    jobs = stored("calibration_sbc") if resume else {}
     models = list(calibration_sbc.DESIGNS)
     for number in range(count):
         for name in models:
@@ -49,14 +51,20 @@ def run_sbc(count: int, resume: bool) -> None:
 def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """A job's result; a fit that gives up is a result too (whether it does depends on the data alone)."""
     try:
-        return work()
+        found = work()
     except FitError as error:
-        return {"failed": str(error)[:160]}
+        found = {"failed": str(error)[:160]}
+    return {**found, "models": MODEL_VERSION}
+
+
+def stored(name: str) -> dict[str, Any]:
+    """Stored jobs of this version of the models."""
+    return {key: job for key, job in load(name).items() if job.get("models") == MODEL_VERSION}
 
 
 def run_worlds(counts: dict[str, int], resume: bool) -> None:
     """Add worlds until every disturbance has its count, world by world in turn."""
-    jobs = load("calibration_worlds") if resume else {}
+    jobs = stored("calibration_worlds") if resume else {}
     for number in range(max(counts.values(), default=0)):
         for name, count in counts.items():
             key = f"{name} {number}"

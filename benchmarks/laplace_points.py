@@ -36,10 +36,11 @@ def said(shock_sd: np.ndarray, month: np.ndarray) -> list[float]:
 
 def row(label: str, found: np.ndarray) -> str:
     """A line: averages over the first axis, and standard deviations where there is more than one."""
-    spread = found.std(axis=0)
-    return f"  {label:<26}" + "".join(
-        f"  {a:.4f} ± {b:.4f}" for a, b in zip(found.mean(axis=0), spread, strict=True)
-    )
+    means, spread = found.mean(axis=0), found.std(axis=0)
+    shown = [
+        f"{m:.4f} ± {s:.4f}" if len(found) > 1 else f"{m:.4f}" for m, s in zip(means, spread, strict=True)
+    ]
+    return f"  {label:<26}" + "".join(f"  {text:<15}" for text in shown).rstrip()
 
 
 def main() -> None:

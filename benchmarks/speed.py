@@ -1,10 +1,10 @@
 """Fit, plan and start-up: seconds, memory, and how the fit grows with the data.
 
-Run ``python benchmarks/speed.py`` from the repository. Every figure is a ratio against a peer in the same run
-or a whole process; single seconds on a shared machine say little.
+Run ``python benchmarks/speed.py [--nuts]`` from the repository. Single seconds on a shared machine say
+little, ratios against a peer in the same run more.
 
-* NUTS against Laplace on the example's funnel (opportunities, wins, losses, values), both warm (their second
-  fit in the process); and Laplace on all its models.
+* NUTS against Laplace on the example's funnel (opportunities, wins, losses, values), neither the first fit of
+  its kind in the process; and Laplace on all its models.
 * Seconds per thousand occupied cells with 5,000 and with 100,000 opportunities, all effects in the model.
 * ``quotacast plan`` with a stored fit, from process start to written report, and its peak memory.
 * ``quotacast --help``.
@@ -71,8 +71,8 @@ def fits(name: str, prepared: Prepared, nuts: bool) -> None:
     laplace = statistics.median(timed(lambda: fit(prepared, draws=FIT_DRAWS)) for _ in range(3))
     print(f"laplace fit, warm, {name:<18} {laplace:7.1f} s   {', '.join(prepared.declared())}", flush=True)
     if nuts:
-        first = timed(lambda: fit(prepared, method="nuts"))
-        again = timed(lambda: fit(prepared, method="nuts"))
+        first = timed(lambda: fit(prepared, method="nuts", draws=FIT_DRAWS))
+        again = timed(lambda: fit(prepared, method="nuts", draws=FIT_DRAWS))
         print(f"nuts fit, with compilation            {first:7.1f} s")
         print(f"nuts fit, warm                        {again:7.1f} s   {again / laplace:.1f} times laplace")
 

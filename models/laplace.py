@@ -14,9 +14,9 @@
    so that what Laplace leaves out (skewness, tails, hyperparameters near zero) is put back. The largest
    weights are smoothed by a generalised Pareto fit (PSIS; Vehtari, Simpson, Gelman, Yao & Gabry 2024,
    arXiv:1507.02646), whose shape k-hat says how far the result can be trusted: under .7 it can.
-5. Draws: systematic resampling by weight, in a seeded random order; then the sds and correlations of every
-   draw once more, given its levels (:mod:`quotacast.models.laplace_gibbs`), which costs next to nothing and
-   evens out what so few points leave rough.
+5. Draws: systematic resampling by weight, in a seeded random order; then every draw's sds and correlations of
+   terms with two levels or more once again, given its levels (:mod:`quotacast.models.laplace_gibbs`), which
+   costs next to nothing and evens out what so few points leave rough.
 """
 
 from __future__ import annotations

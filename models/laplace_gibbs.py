@@ -6,13 +6,15 @@ of them. Given a term's levels, its sd and correlation depend on nothing else, t
     p(sd, rho | levels) ~ HalfNormal(sd; scale) Beta(rho; 4, 2) Normal(levels; mean, sd^2 R(rho))
 
 and a step that leaves this distribution as it is leaves the posterior as it is, whatever the draws' number
-(resample-move; Gilks & Berzuini 2001, doi:10.1111/1467-9868.00280). With ``S`` the squares of the levels'
-standard steps, of which there are n, both over the sd ::
+(resample-move; Gilks & Berzuini 2001, doi:10.1111/1467-9868.00280). With ``S`` the sum of squares of the n
+steps that a term's levels are made of, not divided by the sd ::
 
-    sd:   S / chi2(n - 1) is what Normal levels alone say of sd^2; the prior decides whether it is taken
+    sd:   S / chi2(n - 1) is what the levels say of sd^2 where every sd is as likely; the prior decides
+          whether it is taken
     rho:  a random walk on the logit's scale
 
-each taken with the probability of Metropolis and Hastings.
+each taken with the probability of Metropolis and Hastings. A term of fewer than two steps says too little of
+its sd, which stays as it was weighted; so do sigma and overdispersion, which depend on the data.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ def _sd(term: Term, sd: Floats, squares: Floats, rng: np.random.Generator) -> Fl
     """One step of the sds, given the squares of the levels' steps, shape (draws,)."""
     variance = squares / rng.chisquare(term.dimension - 1, sd.size)
     log_ratio = (sd**2 - variance) / (2.0 * term.scale**2)
-    # of levels that are all but equal, an sd of nothing would be drawn: it stays what it is
+    # levels that are all equal would give an sd of nothing: it stays what it is
     taken = (np.log(rng.random(sd.size)) < log_ratio) & (variance > 0)
     return np.where(taken, np.sqrt(variance), sd)
 

@@ -1,15 +1,15 @@
 """The inverse funnel: how much of an activity reaches a target with a wished probability.
 
 The search scales one kind of activity, from the day after the as-of date on, by one factor for everybody in a
-scope, and simulates with the same random numbers each time, so that the odds rise with the factor and nothing
-else. It looks no further than activity was ever kept up (the 99 % quantile of a rep's quarters); what is not
-reached there is not reachable as far as the data tell. What activity does is an association in the data;
-unless the plan's lever says ``causal``, the odds if it caused nothing stand beside.
+scope, and simulates all futures with the same random numbers each time, so that the odds rise with the factor
+and nothing else. It looks no further than activity was ever kept up (the 99 % quantile of a rep's quarters);
+what is not reached there is not reachable as far as the data tell. What activity does is an association in
+the data; unless the plan's lever says ``causal``, the odds if it caused nothing stand beside.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -29,10 +29,8 @@ from quotacast.scenarios.choose import select_metrics, select_scopes
 from quotacast.scenarios.deciding.lastday import last_useful_day
 from quotacast.scenarios.run import Run
 
-#: Futures of one step of the search, and how exactly the log of the factor is found.
-SEARCH_DRAWS, EXACTLY = 1000, 0.01
-#: Odds of all futures that lie so near the wished ones are taken.
-NEAR = 0.003
+#: Odds that lie so near the wished ones are taken, and how exactly the log of the factor is found at most.
+NEAR, EXACTLY = 0.003, 0.005
 #: Days from which a raise is tried, and on how many futures (differences between paired ones need fewer).
 STARTS, START_DRAWS = 6, 400
 #: A day counts as a working day where at least so much of an average day's business falls on it.
@@ -130,7 +128,6 @@ class _Search:
     run: Run
     wish: Wish
     causal: bool
-    kept: dict[tuple[Any, ...], Paths] = field(default_factory=dict)
 
     def drivers(self, times: float, first: date | None = None, drives: bool = True) -> Drivers:
         """The plan's drivers with the activity scaled from a day on."""
@@ -140,21 +137,16 @@ class _Search:
             return replace(base, activity_drives=drives)
         return replace(base, changes=(*base.changes, change), activity_drives=drives)
 
-    def paths(self, times: float, draws: int = 0, **more: Any) -> Paths:
-        """Futures with so many times the activity, as many as the search takes; they are kept."""
-        draws = draws or SEARCH_DRAWS
-        key = (times, draws, *(x for x in more.values() if x is not None))
-        if key not in self.kept:
-            wanted = dict.fromkeys((self.wish.metric, self.wish.by))
-            drivers = self.drivers(times, **more)
-            self.kept[key] = self.run.variant(drivers, (self.wish.period,), draws, tuple(wanted))
-        return self.kept[key]
-
-    def all_paths(self, times: float) -> Paths:
+    def paths(self, times: float) -> Paths:
         """All futures with so many times the activity, with the figures on the way."""
         way = [name for name in ON_THE_WAY if not self.run.able.reason(name)]
         wanted = dict.fromkeys((self.wish.metric, self.wish.by, *way))
         return self.run.variant(self.drivers(times), (self.wish.period,), None, tuple(wanted))
+
+    def few_paths(self, times: float, first: date | None = None) -> Paths:
+        """Few futures with so many times the activity from a day on."""
+        drivers = self.drivers(times, first)
+        return self.run.variant(drivers, (self.wish.period,), START_DRAWS, (self.wish.metric, self.wish.by))
 
     def values(self, paths: Paths) -> np.ndarray:
         """Draws of the metric to be reached."""
@@ -176,11 +168,10 @@ def inverse_funnel(run: Run, wish: Wish) -> Answer:
     kind = _check(run, wish)
     lever = [one for one in run.plan.levers if one.what == wish.by]
     search = _Search(run, wish, any(one.causal for one in lever))
-    per_day, most = _per_day(run, wish, search.paths(1.0)), _most(run, kind)
-    limit = max(most / max(per_day["company"], 1e-9), 1.0)
-    now = search.all_paths(1.0)
-    times, then = _nearer(search, limit, _least(search, limit, search.odds(now)), now)
-    reached = times < limit or search.odds(then) >= wish.probability - NEAR
+    now = search.paths(1.0)
+    per_day, most = _per_day(run, wish, now), _most(run, kind)
+    limit = max(most / max(per_day[str(wish.scope)], 1e-9), 1.0)
+    times, then, reached = _least(search, limit, now)
     # activity that causes nothing leaves everything but itself as it is, draw by draw
     unmoved = None if search.causal else search.odds(now)
     rows = pd.DataFrame(
@@ -200,7 +191,7 @@ def inverse_funnel(run: Run, wish: Wish) -> Answer:
         "p_if_not_causal": unmoved,
         "label": "causal, says the plan" if search.causal else "association",
         "reached": reached,
-        "within_observed": times < limit or reached,
+        "within_observed": reached,
         "on_the_way": _on_the_way(search, now, then),
         **_last_day(search, max(times, 1.2)),
     }
@@ -220,42 +211,45 @@ def _check(run: Run, wish: Wish) -> str:
     return kind
 
 
-def _least(search: _Search, limit: float, odds_now: float) -> float:
-    """Smallest factor that gives the wished odds, by Brent's method; the limit where none does.
+def _least(search: _Search, limit: float, now: Paths) -> tuple[float, Paths, bool]:
+    """Smallest factor that gives the wished odds, its futures, and whether any up to the limit does.
 
-    The search has fewer futures than the answer: how far their odds are apart as things stand is made up for.
+    By Brent's method between 1 and the limit, on the probit of the odds: against the log of the factor it is
+    nearly a line, and few steps are needed. Every step counts all futures, as the answer does. Odds that miss
+    the wished ones by no more than one future, or :data:`NEAR`, count as reached.
     """
     from scipy.optimize import brentq
+    from scipy.special import ndtri
 
-    aim = search.wish.probability - odds_now + search.odds(search.paths(1.0))
+    wished, draws = search.wish.probability, search.values(now).size
+    enough = wished - max(NEAR, 1.0 / draws)
 
-    def short(log_times: float) -> float:
-        return aim - search.odds(search.paths(float(np.exp(log_times))))
+    def short(odds: float) -> float:
+        if abs(odds - wished) <= wished - enough:
+            return 0.0
+        return float(ndtri(wished) - ndtri(np.clip(odds, 0.5 / draws, 1.0 - 0.5 / draws)))
 
-    if short(0.0) <= 0:
-        return 1.0
+    odds_now = search.odds(now)
+    if odds_now >= enough or limit <= 1.0:
+        return 1.0, now, odds_now >= enough
     top = float(np.log(limit))
-    if limit <= 1.0 or short(top) > 0:
-        return limit
-    return float(np.exp(brentq(short, 0.0, top, xtol=EXACTLY)))
+    at, best = top, search.paths(limit)
+    known = {0.0: short(odds_now), top: short(search.odds(best))}
+    if known[top] > 0:
+        return limit, best, False
 
+    def miss(log_times: float) -> float:
+        nonlocal at, best
+        if log_times not in known:
+            found = search.paths(float(np.exp(log_times)))
+            odds = search.odds(found)
+            known[log_times] = short(odds)
+            if odds >= enough and log_times < at:
+                at, best = log_times, found
+        return known[log_times]
 
-def _nearer(search: _Search, limit: float, times: float, now: Paths) -> tuple[float, Paths]:
-    """The factor and all futures with it; where their odds miss the wished ones, a factor that is nearer.
-
-    It lies on the line, by the factor's log, from the odds as things stand through those that were found.
-    """
-    then = search.all_paths(times)
-    odds_now, odds_then = search.odds(now), search.odds(then)
-    miss = search.wish.probability - odds_then
-    if times == 1.0 or abs(miss) <= NEAR or odds_then <= odds_now:
-        return times, then
-    better = min(float(times ** (1.0 + miss / (odds_then - odds_now))), limit)
-    if better == times:
-        return times, then
-    found = search.all_paths(better)
-    nearer = abs(search.odds(found) - search.wish.probability) < abs(miss)
-    return (better, found) if nearer else (times, then)
+    brentq(miss, 0.0, top, xtol=EXACTLY)
+    return limit if at == top else float(np.exp(at)), best, True
 
 
 def _members(paths: Paths, scope: Scope) -> list[Scope]:
@@ -330,16 +324,16 @@ def _on_the_way(search: _Search, now: Paths, then: Paths) -> list[dict[str, Any]
 
 def _last_day(search: _Search, times: float) -> dict[str, Any]:
     """Until when a raise of activity still moves the period: effects by the day on which it starts."""
-    first = max(search.wish.period.first, search.run.history.as_of_date + timedelta(days=1))
-    tomorrow, draws = search.run.history.as_of_date + timedelta(days=1), min(START_DRAWS, SEARCH_DRAWS)
+    tomorrow = search.run.history.as_of_date + timedelta(days=1)
+    first = max(search.wish.period.first, tomorrow)
 
     def mean(paths: Paths) -> float:
-        return float(np.nanmean(search.values(paths)[:draws]))
+        return float(np.nanmean(search.values(paths)))
 
-    base = mean(search.paths(1.0))
+    base = mean(search.few_paths(1.0))
 
     def effect(day: date) -> float:
-        return mean(search.paths(times, draws, first=None if day == tomorrow else day)) - base
+        return mean(search.few_paths(times, None if day == tomorrow else day)) - base
 
     return last_useful_day(effect, first, search.wish.period.last, STARTS)
 
@@ -355,6 +349,12 @@ def _words(wish: Wish, rows: pd.DataFrame, summary: dict[str, Any]) -> str:
             f"{goal} is reached with {summary['p_then']:.0%} at {head['needed']:.1f} {what}s per rep and "
             f"working day, {head['times'] - 1:+.0%} on the {head['per_day']:.1f} that are expected (odds now "
             f"{summary['p_now']:.0%})."
+        )
+    elif head["times"] <= 1.0:
+        text = (
+            f"{goal} is not reachable within the observed range: {head['per_day']:.1f} {what}s per rep and "
+            f"working day are expected, and no more than {head['most']:.1f} were ever kept up for a quarter; "
+            f"the odds are {summary['p_now']:.0%}, wanted {wish.probability:.0%}."
         )
     else:
         text = (

@@ -19,7 +19,8 @@ TERMS = (
     Term("shock", "shock", "month", 7, 0.3, "test"),
     Term("market", "shock", "quarter", 2, 0.6, "test"),
 )
-DECLARATION = Declaration("test", "negbinomial", (LEVEL, *TERMS))
+KNOWN = Term("phase", "contrast", "phase", 3, 0.4, "test", known=True)
+DECLARATION = Declaration("test", "negbinomial", (LEVEL, *TERMS, KNOWN))
 DRAWS = 40_000
 
 
@@ -38,6 +39,7 @@ def prior() -> tuple[dict[str, Floats], dict[str, Floats]]:
     rng = np.random.default_rng(11)
     hyper = {"overdispersion": stats.halfnorm(scale=0.5).rvs(DRAWS, random_state=rng)}
     effects = {"level": -0.5 + 2.0 * rng.standard_normal((DRAWS, 1))}
+    effects["phase"] = 0.4 * rng.standard_normal((DRAWS, 2)) @ KNOWN.basis().T
     for term in TERMS:
         sd = hyper[f"{term.name}_sd"] = stats.halfnorm(scale=term.scale).rvs(DRAWS, random_state=rng)
         z = rng.standard_normal((DRAWS, term.dimension))
