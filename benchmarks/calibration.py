@@ -48,6 +48,27 @@ def run_sbc(count: int, resume: bool) -> None:
         print(f"sbc {number + 1}/{count}", flush=True)
 
 
+def run_again(count: int) -> None:
+    """Simulate what is called off again, with numbers that were not used."""
+    jobs = stored("calibration_sbc")
+    off = [(r["model"], r["quantity"]) for r in calibration_report.sbc_table(jobs) if r["off"]]
+    found = {}
+    for name in dict.fromkeys(model for model, _ in off):
+        first = max(calibration_report.of(jobs, name)) + 1
+        fresh = {
+            f"{name} {number}": attempt(
+                lambda n=name, k=number: calibration_sbc.job(n, calibration_sbc.seed_of(n, k))
+            )
+            for number in range(first, first + count)
+        }
+        ranks, _ = calibration_report.ranks_by(fresh)
+        for key in off:
+            if key[0] == name:
+                told = {"simulations": len(ranks[key]), "models": MODEL_VERSION}
+                found[" ".join(key)] = {**told, **calibration_sbc.uniformity(ranks[key])}
+    save("calibration_again", found)
+
+
 def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """A job's result; a fit that gives up is a result too (whether it does depends on the data alone)."""
     try:
@@ -82,6 +103,7 @@ def main() -> None:
     parser.add_argument("--sbc", type=int, default=0, help="simulations per model")
     parser.add_argument("--worlds", type=int, default=0, help="well-specified companies, four quarters each")
     parser.add_argument("--misspecified", type=int, default=0, help="companies per disturbance")
+    parser.add_argument("--again", type=int, default=0, help="further simulations of what is called off")
     parser.add_argument("--resume", action="store_true", help="keep what is stored, add what is missing")
     parser.add_argument("--report", action="store_true", help="only write the report from what is stored")
     options = parser.parse_args()
@@ -92,6 +114,8 @@ def main() -> None:
         counts = {calibration_worlds.NONE: options.worlds} | dict.fromkeys(names, options.misspecified)
         if options.worlds or options.misspecified:
             run_worlds(counts, options.resume)
+        if options.again:
+            run_again(options.again)
     calibration_report.write_report()
 
 

@@ -38,6 +38,7 @@ def write_report() -> None:
         "command": command(load("calibration_sbc"), everything),
         "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
         "sbc": sbc,
+        "again": load("calibration_again"),
         "sbc_failed_fits": failures,
         "sbc_khat_above_0.7": khat_failures(load("calibration_sbc")),
         "worlds_failed_fits": {
@@ -327,11 +328,18 @@ def _sbc_words(summary: Mapping[str, Any]) -> list[str]:
         f"k-hat above .7 (ranked all the same): {khat}. `bias` is in standard errors (positive: truths lie",
         "high), `spread` above 1 means posteriors that are too narrow.",
     ]
+    again = [
+        f"- {name} again, {r['simulations']:,} others (`--again`): p {r['chi2_p']:.3f} (chi-square), "
+        f"{r['ecdf_p']:.3f} (ECDF), bias {r['bias']:.2f}, spread {r['spread']:.3f}"
+        for name, r in summary["again"].items()
+        if name in off
+    ]
     return [
         "## Simulation-based calibration",
         "",
         *words,
         "",
+        *([*again, ""] if again else []),
         "![Ranks](calibration_sbc.svg)",
         "",
         *_table(rows),

@@ -178,6 +178,33 @@ def test_a_year_is_scored_as_one_forecast(load: Load, monkeypatch: pytest.Monkey
     assert load("calibration_report").years({3: job}) == {3: job["year"]}
 
 
+def test_what_is_off_is_simulated_again_with_other_numbers(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibration, sbc = load("calibration"), load("calibration_sbc")
+    jobs = {
+        f"value {k}": {"ranks": {"rep_sd": 3, "level": 7 * k}, "models": calibration.MODEL_VERSION}
+        for k in range(25)
+    }
+    jobs["value 99"] = {"ranks": {"rep_sd": 3}, "models": -1}
+    saved: dict[str, Any] = {}
+    seeds = []
+
+    def job(name: str, seed: int) -> dict[str, Any]:
+        seeds.append(seed)
+        return {"ranks": {"rep_sd": 8 * len(seeds), "level": 1}, "khat": 0.0}
+
+    monkeypatch.setattr(calibration, "load", lambda name: jobs)
+    monkeypatch.setattr(calibration, "save", saved.__setitem__)
+    monkeypatch.setattr(calibration.calibration_sbc, "job", job)
+    calibration.run_again(20)
+    assert seeds == [sbc.seed_of("value", k) for k in range(25, 45)]
+    (name, again), = saved["calibration_again"].items()  # fmt: skip
+    assert name == "value rep_sd"  # level's ranks are even enough
+    assert again["simulations"] == 20
+    assert again == {**again, **sbc.uniformity([8 * k for k in range(1, 21)])}
+
+
 def test_stored_results_keep_the_promise() -> None:
     """What the report says is in the repository and holds: 80 +- 3 % on at least 800 company-quarters."""
     stored = json.loads((BENCHMARKS / "results" / "calibration.json").read_text(encoding="utf-8"))
@@ -185,6 +212,8 @@ def test_stored_results_keep_the_promise() -> None:
     assert rows[("company", "bookings")]["forecasts"] >= 800
     for (scope, metric), row in rows.items():
         assert abs(row["covered_80"] - 0.8) <= 0.03, f"{scope} {metric}"
+    for row in stored["coverage_of_year"]:
+        assert abs(row["covered_80"] - 0.8) <= 3 * row["se_80"], f"{row['scope']} {row['metric']}"
     assert min(r["simulations"] for r in stored["sbc"]) >= 180
     assert sum(r["quarters"] for r in stored["misspecified"] if r["disturbance"] != "none") / 4 >= 200
 
