@@ -1,8 +1,9 @@
 """Nested Laplace against NUTS on whole companies: parameters, and the forecasts made from them.
 
-Run ``python benchmarks/laplace_vs_nuts_forecast.py [company ...] [--draws N] [--rounds N] [--data FOLDER]
-[--keep FOLDER]`` from the project's root. Companies: ``example``, ``small`` (5 reps, about 150 deals),
-``large`` (100 reps) and ``salesforce`` (the imported Salesforce demonstration data in FOLDER).
+Run ``python benchmarks/laplace_vs_nuts_forecast.py [company ...] [--draws N] [--rounds N]
+[--models MODEL ...] [--data FOLDER] [--keep FOLDER]`` from the project's root. Companies: ``example``,
+``small`` (5 reps, about 150 deals), ``large`` (100 reps) and ``salesforce`` (the imported Salesforce
+demonstration data in FOLDER).
 
 For each model of a company it prints how far the means are apart in posterior standard deviations and the
 ratio of standard deviations, over the parameters that a forecast uses; then for company totals of the next
@@ -175,11 +176,14 @@ def described(
     )
 
 
-def compare(name: str, data: Path | None, draws: int, rounds: int, keep: Path | None, pool: Executor) -> None:
+def compare(name: str, chosen: argparse.Namespace, pool: Executor) -> None:
     """Fit a company twice and print how far apart the answers are, each model when it has been sampled."""
-    history = company(name, data)
+    draws, rounds, keep = chosen.draws, chosen.rounds, chosen.keep
+    history = company(name, chosen.data)
     prepared = prepare(history, CALENDAR)
     declared = prepared.declared()
+    if chosen.models:
+        declared = {model: declared[model] for model in chosen.models}
     fit(prepared, draws=400, fall_back=False)
     began = time.perf_counter()
     fast = fit(prepared, draws=draws, seed=4, fall_back=False)
@@ -190,7 +194,8 @@ def compare(name: str, data: Path | None, draws: int, rounds: int, keep: Path | 
     shifts, ratios, began = [], [], time.perf_counter()
     jobs = [
         pool.submit(sampled, *declared[model], model, k, draws, rounds, place, history.fingerprint)
-        for k, model in enumerate(declared)
+        for k, model in enumerate(prepared.declared())
+        if model in declared
     ]
     for job, (model, (declaration, _)) in zip(jobs, declared.items(), strict=True):
         exact[model] = job.result()
@@ -207,7 +212,7 @@ def compare(name: str, data: Path | None, draws: int, rounds: int, keep: Path | 
         f"{np.mean(ratio < 0.1):.1%} of sds within 10 %, worst {ratio.max():.0%}; {seconds:.0f} s here",
         flush=True,
     )
-    forecasts(fast, assemble(prepared, exact, 4), history, draws)
+    forecasts(fast, assemble(prepared, {**fast.posteriors, **exact}, 4), history, draws)
 
 
 def forecasts(fast: Funnel, exact: Funnel, history: History, draws: int) -> None:
@@ -230,13 +235,14 @@ def main() -> None:
     parser.add_argument("companies", nargs="*", default=["small", "example"])
     parser.add_argument("--draws", type=int, default=12_000, help="draws compared, a multiple of four")
     parser.add_argument("--rounds", type=int, default=10, help="most rounds of so many draws per model")
+    parser.add_argument("--models", nargs="+", help="only these; the others are the fast fit's on both sides")
     parser.add_argument("--data", type=Path, help="folder of imported Salesforce data")
     parser.add_argument("--keep", type=Path, help="folder in which NUTS draws are kept, to go on later")
     chosen = parser.parse_args()
     # a model a process: the sampler calls back into Python, and threads would wait for each other
     with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
         for name in chosen.companies:
-            compare(name, chosen.data, chosen.draws, chosen.rounds, chosen.keep, pool)
+            compare(name, chosen, pool)
 
 
 if __name__ == "__main__":
