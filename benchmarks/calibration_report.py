@@ -38,7 +38,7 @@ def write_report() -> None:
         "command": command(load("calibration_sbc"), everything),
         "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
         "sbc": sbc,
-        "again": load("calibration_again"),
+        "again": again(load("calibration_sbc"), load("calibration_again")),
         "sbc_failed_fits": failures,
         "sbc_khat_above_0.7": khat_failures(load("calibration_sbc")),
         "worlds_failed_fits": {
@@ -92,6 +92,12 @@ def khat_failures(jobs: Jobs) -> dict[str, int]:
     return {
         m: sum(job.get("khat", 0.0) > 0.7 for job in of(jobs, m).values()) for m in calibration_sbc.DESIGNS
     }
+
+
+def again(jobs: Jobs, simulated: Jobs) -> dict[str, Any]:
+    """What was simulated again, as far as it is of the same version of the models."""
+    versions = {job.get("models") for job in jobs.values()}
+    return {name: result for name, result in simulated.items() if result["models"] in versions}
 
 
 def sbc_table(jobs: Jobs) -> list[dict[str, Any]]:

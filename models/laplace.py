@@ -15,7 +15,7 @@
    weights are smoothed by a generalised Pareto fit (PSIS; Vehtari, Simpson, Gelman, Yao & Gabry 2024,
    arXiv:1507.02646), whose shape k-hat says how far the result can be trusted: under .7 it can.
 5. Draws: systematic resampling by weight, in a seeded random order; then every draw's sds and correlations of
-   terms with two levels or more once again, given its levels (:mod:`quotacast.models.laplace_gibbs`), which
+   terms of two steps or more once again, given its levels (:mod:`quotacast.models.laplace_gibbs`), which
    costs next to nothing and evens out what so few points leave rough.
 """
 

@@ -170,6 +170,11 @@ def inverse_funnel(run: Run, wish: Wish) -> Answer:
     search = _Search(run, wish, any(one.causal for one in lever))
     now = search.paths(1.0)
     per_day, most = _per_day(run, wish, now), _most(run, kind)
+    if str(wish.scope) not in per_day:
+        raise PlanError(
+            f"--scope {wish.scope}: nobody there works between {run.history.as_of_date} and "
+            f"{wish.period.last}, so no activity can be raised; name a scope with reps who stay"
+        )
     limit = max(most / max(per_day[str(wish.scope)], 1e-9), 1.0)
     times, then, reached = _least(search, limit, now)
     # activity that causes nothing leaves everything but itself as it is, draw by draw

@@ -203,6 +203,9 @@ def test_what_is_off_is_simulated_again_with_other_numbers(
     assert name == "value rep_sd"  # level's ranks are even enough
     assert again["simulations"] == 20
     assert again == {**again, **sbc.uniformity([8 * k for k in range(1, 21)])}
+    report, found = load("calibration_report"), saved["calibration_again"]
+    assert report.again(jobs, found) == found
+    assert report.again({"value 0": {"models": -2}}, found) == {}
 
 
 def test_stored_results_keep_the_promise() -> None:

@@ -191,6 +191,15 @@ def test_where_activity_is_at_its_most_already_it_says_so(
     assert "no more than 1.5 were ever kept up" in beyond.words
 
 
+def test_where_nobody_is_left_it_says_so(ready: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    rep = ready.funnel.prepared.people.reps[0]
+    monkeypatch.setattr(inverse, "_per_day", lambda *_: {"company": 5.0})
+    with pytest.raises(
+        PlanError, match=rf"--scope rep:{rep}: nobody there works between 2026-12-31 and 2027"
+    ):
+        inverse_funnel(ready, _asked(ready, 10.0, scope=f"rep:{rep}"))
+
+
 def test_what_is_reached_already_needs_no_more(ready: Run) -> None:
     enough = inverse_funnel(ready, _asked(ready, 0.6 * _median(ready)))
     assert (enough.rows["times"] == 1.0).all()
