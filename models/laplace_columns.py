@@ -64,7 +64,8 @@ class Columns:
         """First column; where each run begins and the last one ends; what a run's cells share."""
         shared = self.codes[:, 1:]
         new = np.flatnonzero((shared[1:] != shared[:-1]).any(axis=1)) + 1
-        starts = np.concatenate([[0], new, [shared.shape[0]]]).astype(np.int64)
+        # without a cell there is no run
+        starts = np.concatenate([[0], new, [shared.shape[0]]]).astype(np.int64)[: shared.shape[0] + 1]
         return np.ascontiguousarray(self.codes[:, 0]), starts, np.ascontiguousarray(shared[starts[:-1]])
 
     def fold(self, x: Floats) -> Floats:

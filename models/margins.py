@@ -68,9 +68,13 @@ def known_margins(history: History) -> Floats:
 
 
 def margins_known(history: History) -> float:
-    """Share of wins whose margin is known; 0 without wins."""
-    won = (history.opportunities["status"] == "won").to_numpy()
-    return float(np.isfinite(known_margins(history)[won]).mean()) if won.any() else 0.0
+    """Share of wins whose margin is known, of those with an amount; 0 without any.
+
+    A win of nothing has a margin of nothing, which tells nothing about others.
+    """
+    deals = history.opportunities
+    telling = ((deals["status"] == "won") & (deals["amount"] > 0)).to_numpy()
+    return float(np.isfinite(known_margins(history)[telling]).mean()) if telling.any() else 0.0
 
 
 def booked_margins(history: History) -> Floats:
@@ -87,7 +91,7 @@ def read_margins(history: History, segment: Covariate) -> Margins | None:
     deals, found = history.opportunities, known_margins(history)
     amount = deals["amount"].to_numpy(dtype=float)
     rows = np.flatnonzero((deals["status"] == "won").to_numpy() & np.isfinite(found) & (amount > 0))
-    if margins_known(history) < KNOWN or not rows.size:
+    if margins_known(history) < KNOWN:
         return None
     share = found[rows] / amount[rows]
     rows = rows[np.argsort(share, kind="stable")]

@@ -358,3 +358,17 @@ def test_the_limit_on_blas_threads_is_lifted_again() -> None:
     with laplace._one_blas_thread(), laplace._one_blas_thread():
         assert set(counts()) == {1}
     assert counts() == before
+
+
+def test_without_a_cell_the_posterior_is_the_prior() -> None:
+    """Nobody's deals have an amount: nothing is learned, and nothing breaks."""
+    none = Cells(np.zeros(0), np.zeros(0), {"rep": np.zeros(0, np.int32)}, np.zeros(0))
+    terms = (Term("level", "level", "", 1, 4.0, "test", (8.5,)), Term("rep", "pooled", "rep", 6, 0.3, "test"))
+    drawn = fit_laplace(Declaration("test", "normal", terms), none, draws=4000, seed=3)
+    level, sd = drawn.effects["level"][:, 0], drawn.hyper["rep_sd"]
+    assert level.mean() == pytest.approx(8.5, abs=0.25)
+    assert level.std() == pytest.approx(4.0, rel=0.06)
+    np.testing.assert_allclose(
+        np.quantile(sd, [0.2, 0.5, 0.9]), 0.3 * stats.halfnorm.ppf([0.2, 0.5, 0.9]), rtol=0.1
+    )
+    assert drawn.effects["rep"].std() == pytest.approx(0.3, rel=0.08)

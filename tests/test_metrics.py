@@ -21,6 +21,7 @@ from quotacast.engine.simulate import simulate
 from quotacast.engine.steps import Steps
 from quotacast.engine.worlds import draw_truth
 from quotacast.errors import PlanError
+from quotacast.models.covariates import Covariate
 from quotacast.models.funnel import Funnel, fit, prepare
 from quotacast.models.history.history import History
 from quotacast.models.margins import Margins, booked_margins, known_margins, margins_known, read_margins
@@ -180,6 +181,23 @@ def test_margins_come_from_cost_else_percent_else_the_mean() -> None:
     assert margins_known(history) == 0.75
     share = (70.0 + 80.0 - 100.0) / 700.0
     np.testing.assert_allclose(booked_margins(history)[:4], [70.0, 80.0, -100.0, 50.0 * share])
+
+
+def test_wins_of_nothing_tell_no_margin() -> None:
+    """Three of four margins are a known nothing; the one that would tell something is unknown."""
+    history = deals(
+        status=["won", "won", "won", "won", "lost"],
+        amount=[0.0, 0.0, 0.0, 50.0, 0.0],
+        cost=[np.nan] * 5,
+        margin_pct=[np.nan] * 5,
+    )
+    one = Covariate("segment", ("a",), np.zeros(5, np.int32))
+    assert margins_known(history) == 0.0
+    assert read_margins(history, one) is None
+    # and where no win has an amount at all, margins are as unknown: the metric is refused with the reason
+    history.opportunities["amount"] = 0.0
+    assert margins_known(history) == 0.0
+    assert read_margins(history, one) is None
 
 
 def test_the_bootstrap_keeps_the_money() -> None:
