@@ -8,6 +8,8 @@ only the coordinates differ, so what is sampled is the same posterior, whatever 
 * a centred pooled term whose levels each belong to one level of smaller terms is sampled as the sum with them
   (hierarchical centring), since that sum is what the data tell;
 * an sd is ``s * (u Phi(u) + phi(u))``: linear in ``u`` far from zero, with a Gaussian tail towards it;
+* what is common to a month is sampled as one sum where the data tell it well (``monthly_sums.py``), and its
+  parts are drawn given the sum;
 * all of these coordinates are ``m + L w`` with mean and covariance of an approximation, of which a bad one
   costs time and changes nothing else.
 
@@ -23,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from monthly_sums import MonthlySums
 from nuts_density import BASIS, FAMILIES, KINDS, PLAIN, TRUNCATED, log_density
 from scipy import special
 
@@ -112,11 +115,18 @@ class Density:
     declaration, cells
     near : Posterior
         An approximation that chooses the coordinates.
+    sums : MonthlySums, optional
+        Sampled in place of their parts.
     """
 
-    def __init__(self, declaration: Declaration, cells: Cells, near: Posterior) -> None:
+    def __init__(
+        self, declaration: Declaration, cells: Cells, near: Posterior, sums: MonthlySums | None = None
+    ) -> None:
+        self.hyper, self.sums = declaration.hyperparameters(), sums
+        sds = {f"{t.name}_sd": t.scale for t in declaration.terms}
+        if sums is not None:
+            declaration, near = sums.joined(declaration), self._summed(near)
         self.declaration, self.cells = declaration, cells
-        self.hyper = declaration.hyperparameters()
         self.blocks: list[Block] = []
         first: dict[str, int] = {}
         at = levels = 0
@@ -132,11 +142,17 @@ class Density:
         self.steps, self.levels, self.size = at, levels, at + len(self.hyper)
         self.scale = np.array([1.0 if h.endswith("_rho") else _rms(near.hyper[h]) for h in self.hyper])
         own = {"overdispersion": OVERDISPERSION_SCALE, "sigma": RESIDUAL_SCALE}
-        sds = {f"{t.name}_sd": t.scale for t in declaration.terms}
         self.prior = np.array([(own | sds).get(h, 1.0) for h in self.hyper])
         self.rho = np.array([h.endswith("_rho") for h in self.hyper], dtype=bool)
         self._pack_terms()
         self._pack_cells(first)
+
+    def _summed(self, near: Posterior) -> Posterior:
+        """Draws with the monthly sums among the terms."""
+        if self.sums is None:
+            return near
+        effects = {**near.effects, self.sums.term.name: self.sums.add(near.effects)}
+        return Posterior(effects, near.hyper, near.diagnostics)
 
     def _centred(self, term: Term, near: Posterior) -> Floats:
         if not term.has_sd:
@@ -167,6 +183,7 @@ class Density:
 
     def coordinates(self, posterior: Posterior) -> Floats:
         """Free coordinates of draws, shape (draws, size)."""
+        posterior = self._summed(posterior)
         q = np.zeros((posterior.draws, self.size))
         levels = np.zeros((posterior.draws, self.levels))
         for block in self.blocks:
@@ -189,8 +206,8 @@ class Density:
     def _sd(self, term: Term, hyper: Floats) -> Any:
         return hyper[..., self.hyper.index(f"{term.name}_sd")] if term.has_sd else term.scale
 
-    def expand(self, q: Floats) -> tuple[dict[str, Floats], dict[str, Floats]]:
-        """Effects and hyperparameters of coordinates of shape (n, size)."""
+    def expand(self, q: Floats, seed: int = 0) -> tuple[dict[str, Floats], dict[str, Floats]]:
+        """Effects and hyperparameters of coordinates of shape (n, size); parts of sums are drawn."""
         hyper = self._hyper(q[:, self.steps :])
         levels = np.zeros((q.shape[0], self.levels))
         for block in self.blocks:
@@ -208,13 +225,31 @@ class Density:
                 moved = moved @ term.basis().T
             levels[:, block.levels] = term.prior_mean + moved
         effects = {b.term.name: levels[:, b.levels] for b in self.blocks}
-        return effects, {name: hyper[:, k] for k, name in enumerate(self.hyper)}
+        named = {name: hyper[:, k] for k, name in enumerate(self.hyper)}
+        if self.sums is not None:
+            effects |= self.sums.split(effects.pop(self.sums.term.name), named, np.random.default_rng(seed))
+        return effects, named
 
     def __call__(self, q: Floats) -> tuple[float, Floats]:
         """Log density up to a constant, and gradient, shape (size,)."""
         gradient = np.zeros(self.size)
         value = log_density(q, gradient, self.rows, self.arrays, self.hypers, self.data)
-        return value, gradient
+        return (value, gradient) if self.sums is None else self._with_sums(q, value, gradient)
+
+    def _with_sums(self, q: Floats, value: float, gradient: Floats) -> tuple[float, Floats]:
+        """Add the prior of the monthly sums, in place of the standard Normal that the kernels gave them."""
+        assert self.sums is not None
+        block = next(b for b in self.blocks if b.term.name == self.sums.term.name)
+        t, u = q[block.at], q[self.steps :]
+        hyper = dict(zip(self.hyper, self._hyper(u), strict=True))
+        more, in_sums, in_hyper = self.sums.log_prior(t, hyper)
+        gradient[block.at] += in_sums + t
+        for name, g in in_hyper.items():
+            k = self.hyper.index(name)
+            x = hyper[name]
+            slope = x * (1.0 - x) if self.rho[k] else self.scale[k] * special.ndtr(u[k])
+            gradient[self.steps + k] += g * slope
+        return value + more + 0.5 * float(t @ t), gradient
 
     def _pack_terms(self) -> None:
         """The terms as the plain arrays that the kernels read."""
@@ -251,8 +286,8 @@ class Density:
         joined = groups(self.declaration, cells)
         tables = [[first[name] + code for name, code in group.codes.items()] for group in joined]
         # the overall level rides along with the first group
-        overall = next(first[t.name] for t in terms if t.kind == "level")
-        tables[0].append(np.full(joined[0].size, overall))
+        for term in (t for t in terms if t.kind == "level"):
+            tables[0].append(np.full(joined[0].size, first[term.name]))
         rows_of = np.concatenate([np.stack(table, axis=1).ravel() for table in tables])
         lengths = np.concatenate([np.full(g.size, len(t)) for g, t in zip(joined, tables, strict=True)])
         starts = np.cumsum([0] + [group.size for group in joined[:-1]])
@@ -334,7 +369,7 @@ def sample(
     """Raw draws as of :func:`quotacast.models.inference.sample`."""
     import nutpie
 
-    density = Density(declaration, cells, near)
+    density = Density(declaration, cells, near, MonthlySums.of(declaration, cells, near))
     white = Whitening.of(density, near)
 
     def logp(w: Floats) -> tuple[float, Floats]:
@@ -354,7 +389,7 @@ def sample(
     )
     w = np.asarray(result.posterior["w"].values, dtype=float)
     trace = {"diverging": np.asarray(result.sample_stats["diverging"].values, dtype=float)}
-    effects, hyper = density.expand(white.out(w.reshape(-1, density.size)))
+    effects, hyper = density.expand(white.out(w.reshape(-1, density.size)), seed)
     for name, values in {**effects, **hyper}.items():
         trace[name] = values.reshape(chains, draws, *values.shape[1:])
     return trace
