@@ -194,6 +194,18 @@ def test_spellings_follow_the_reps_table(tmp_path: Path) -> None:
     assert "Cy" in found(data, "rep not in reps").meaning
 
 
+def test_who_is_listed_with_no_quota_has_none(tmp_path: Path) -> None:
+    """Exports list everybody; those with 0 must not stop the others' quotas from being judged."""
+    quota = {"metric": "deals_won", "period": "2025"}
+    targets = {"rep:ann": 12, "rep:bob": 0, "company": -3}
+    rows = [{"scope": scope, "target": target, **quota} for scope, target in targets.items()]
+    data = history(tmp_path, quotas=rows)
+    assert list(data.quotas["scope"]) == ["rep:ann"]
+    finding = found(data, "quota of nothing", "quotas")
+    assert (finding.count, finding.action) == (2, "rejected")
+    assert set(data.rejected["row"]) == {3, 4}
+
+
 def test_ids_in_the_reps_table_are_never_merged(tmp_path: Path) -> None:
     reps = [{"rep_id": "ann"}, {"rep_id": "Ann"}, {"rep_id": "bob"}]
     data = history(tmp_path, deal(rep_id="Ann"), reps=reps)
