@@ -17,17 +17,17 @@ are known, and these to a few percent: a sampler of both has to follow a valley 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy import linalg
 
 from quotacast.models.terms import Cells, Declaration, Floats, Posterior, Term
 
 NAME = "monthly sum"
-#: The sums are sampled where the median month's variance given the data is at most this share of the shock's:
-#: the data tell them then, not the prior.
-TOLD = 0.25
+#: The sums are sampled where the variance of the median month's, less the mean of all months, is at most this
+#: share of the shock's: the data tell them then, not the prior.
+TOLD = 0.5
 
 
 class SumTerm(Term):
@@ -78,8 +78,9 @@ class MonthlySums:
                 parts.append(term)
                 spread.append(np.eye(term.size)[most])
         sums = MonthlySums(tuple(parts), tuple(spread))
-        given = sums.add(near.effects).var(axis=0) if len(parts) > 1 else np.full(shock.size, np.inf)
-        return sums if np.median(given) <= TOLD * np.mean(near.hyper[f"{shock.name}_sd"] ** 2) else None
+        given = sums.add(near.effects)
+        apart = np.median((given - given.mean(axis=1, keepdims=True)).var(axis=0))
+        return sums if apart <= TOLD * np.mean(near.hyper[f"{shock.name}_sd"] ** 2) else None
 
     @property
     def term(self) -> Term:
@@ -95,6 +96,28 @@ class MonthlySums:
         """The declaration with the sums in place of their parts, for the likelihood."""
         others = tuple(t for t in declaration.terms if t not in self.parts)
         return Declaration(declaration.name, declaration.family, (*others, self.term))
+
+    @cached_property
+    def _mean(self) -> Floats:
+        """Prior mean of the sums, shape (months,)."""
+        return np.sum([a @ t.prior_mean for t, a in zip(self.parts, self.spread, strict=True)], axis=0)
+
+    @cached_property
+    def _known(self) -> Floats:
+        """Covariance of the parts whose sd is known, shape (months, months)."""
+        zero = np.zeros((self.spread[0].shape[0],) * 2)
+        return sum((t.scale**2 * u for t, u in self._units if not t.has_sd), zero)
+
+    @cached_property
+    def _units(self) -> list[tuple[Term, Floats]]:
+        """Covariance of every part of the sums at an sd of 1; of a shock how far months lie apart."""
+        found = []
+        for term, a in zip(self.parts, self.spread, strict=True):
+            if term.has_rho:
+                found.append((term, np.abs(np.subtract.outer(np.arange(term.size), np.arange(term.size)))))
+            else:
+                found.append((term, (a @ term.basis()) @ (a @ term.basis()).T))
+        return found
 
     def log_prior(self, sums: Floats, hyper: dict[str, float]) -> tuple[float, Floats, dict[str, float]]:
         """Log density of the sums given hyperparameters, and its gradients.
@@ -112,30 +135,26 @@ class MonthlySums:
         in_sums : ndarray, shape (months,)
         in_hyper : dict of str to float
         """
-        mean, cov = np.zeros(sums.size), np.zeros((sums.size, sums.size))
+        cov = self._known.copy()
         derivative: dict[str, Floats] = {}
-        for term, a in zip(self.parts, self.spread, strict=True):
-            mean += a @ term.prior_mean
-            sd = hyper[f"{term.name}_sd"] if term.has_sd else term.scale
+        for term, unit in self._units:
+            if not term.has_sd:
+                continue
+            sd, within = hyper[f"{term.name}_sd"], unit
             if term.has_rho:
-                name = f"{term.name}_rho"
-                lag = np.abs(np.subtract.outer(np.arange(term.size), np.arange(term.size)))
-                inner = hyper[name] ** lag
-                slope = lag * hyper[name] ** np.maximum(lag - 1, 0)
-                derivative[name] = sd * sd * (a @ slope @ a.T)
-            else:
-                inner = term.basis() @ term.basis().T
-            unit = a @ inner @ a.T
-            cov += sd * sd * unit
-            if term.has_sd:
-                derivative[f"{term.name}_sd"] = 2.0 * sd * unit
+                # a shock's months are those of the sums
+                rho = hyper[f"{term.name}_rho"]
+                within = rho**unit
+                derivative[f"{term.name}_rho"] = sd * sd * (unit * within / rho)
+            cov += sd * sd * within
+            derivative[f"{term.name}_sd"] = 2.0 * sd * within
         try:
-            factor = linalg.cho_factor(cov, lower=True)
-        except linalg.LinAlgError:
+            factor = np.linalg.cholesky(cov)
+        except np.linalg.LinAlgError:
             return -np.inf, np.zeros(sums.size), dict.fromkeys(derivative, 0.0)
-        inverse = linalg.cho_solve(factor, np.eye(sums.size))
-        pull = inverse @ (sums - mean)
-        value = -float(np.log(np.diag(factor[0])).sum()) - 0.5 * float((sums - mean) @ pull)
+        inverse = np.linalg.inv(cov)
+        pull = inverse @ (sums - self._mean)
+        value = -float(np.log(np.diag(factor)).sum()) - 0.5 * float((sums - self._mean) @ pull)
         outer = np.outer(pull, pull) - inverse
         return value, -pull, {name: 0.5 * float((outer * d).sum()) for name, d in derivative.items()}
 

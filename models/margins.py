@@ -82,7 +82,8 @@ def booked_margins(history: History) -> Floats:
     deals, found = history.opportunities, known_margins(history)
     amount = deals["amount"].to_numpy(dtype=float)
     known = (deals["status"] == "won").to_numpy() & np.isfinite(found)
-    share = found[known].sum() / max(amount[known].sum(), 1e-9)
+    sold = amount[known].sum()
+    share = found[known].sum() / sold if sold > 0 else 0.0
     return np.where(np.isfinite(found), found, share * np.nan_to_num(amount))
 
 

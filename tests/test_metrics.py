@@ -194,6 +194,9 @@ def test_wins_of_nothing_tell_no_margin() -> None:
     one = Covariate("segment", ("a",), np.zeros(5, np.int32))
     assert margins_known(history) == 0.0
     assert read_margins(history, one) is None
+    # nor do costs of giving something away
+    history.opportunities["cost"] = [30.0, np.nan, 20.0, np.nan, np.nan]
+    np.testing.assert_allclose(booked_margins(history), [-30.0, 0.0, -20.0, 0.0, 0.0])
     # and where no win has an amount at all, margins are as unknown: the metric is refused with the reason
     history.opportunities["amount"] = 0.0
     assert margins_known(history) == 0.0

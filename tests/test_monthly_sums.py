@@ -88,8 +88,9 @@ def test_terms_that_are_functions_of_the_month_are_parts(modules: Any) -> None:
 def test_sums_are_left_where_the_data_do_not_tell_them(modules: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _, monthly = modules
     cells, near = model()
-    given = np.median(monthly.MonthlySums.of(DECLARATION, cells, near).add(near.effects).var(axis=0))
-    share = given / np.mean(near.hyper["shock_sd"] ** 2)
+    given = monthly.MonthlySums.of(DECLARATION, cells, near).add(near.effects)
+    apart = np.median((given - given.mean(axis=1)[:, None]).var(axis=0))
+    share = apart / np.mean(near.hyper["shock_sd"] ** 2)
     monkeypatch.setattr(monthly, "TOLD", 0.99 * share)
     assert monthly.MonthlySums.of(DECLARATION, cells, near) is None
     # nor where there is no shock, or no cell in the last month

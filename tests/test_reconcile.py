@@ -12,7 +12,7 @@ from scipy.stats import binom
 from quotacast.engine.answers.cushion import Cushion, cushion_facts
 from quotacast.engine.answers.fairness import fairness_facts, groups_of_comparable, parts_of_spread
 from quotacast.engine.answers.quotasheet import Wished
-from quotacast.engine.answers.reconcile import Demand, as_quotas, reconcile
+from quotacast.engine.answers.reconcile import Demand, as_quotas, levels_words, reconcile
 from quotacast.engine.answers.together import Pay, together
 from quotacast.engine.assign import Layers, Pin, Pinned, Seats, seats, split_by, split_evenly_in_odds
 from quotacast.engine.columns import columns_of
@@ -312,3 +312,14 @@ def test_reconciled_rows_can_be_judged_as_quotas(paths: Paths, who: Seats) -> No
     assert facts["company_target"] == 1_500_000.0
     assert facts["cushion"] == pytest.approx(0.0, abs=1e-12)
     assert facts["rep_odds_most"] - facts["rep_odds_least"] <= 1.5 / DRAWS
+
+
+@pytest.mark.parametrize(
+    ("over", "said"), [(0.125, "5 reps 80.0k at 60% each (+12%)"), (None, "5 reps 80.0k at 60% each")]
+)
+def test_what_a_level_can_promise_is_held_against_a_company_that_can_promise_something(
+    over: float | None, said: str
+) -> None:
+    company = {"level": "company", "units": 1, "odds": 0.7, "sum": 71_000.0, "over_company": 0.0}
+    reps = {"level": "rep", "units": 5, "odds": 0.6, "sum": 80_000.0, "over_company": over}
+    assert levels_words([company, reps]) == ["company 71.0k at 70%", said]

@@ -338,3 +338,11 @@ def test_options_that_do_not_go_together(home: Path) -> None:
     assert any("did you mean capability?" in p for p in problems("reconcile", path, "--split", "capabilty"))
     assert any("a ratio does not add up" in p for p in problems("reconcile", path, "--metric", "close_rate"))
     assert any("no quota on deals_won" in p for p in problems("reconcile", path, "--metric", "deals_won"))
+
+
+def test_where_no_quota_has_the_wished_odds_the_reason_and_a_way_out_are_said(home: Path) -> None:
+    odds = ("--company", "0.99", "--team", "0.99", "--rep", "0.99")
+    found = problems("suggest", plan(home, "none", ""), "--period", "2027-01-01", *odds)
+    assert len(found) == 1
+    assert "bookings of company in 2027-01-01 (99% of the futures reach no more than 0)" in found[0]
+    assert "Wish lower odds" in found[0]

@@ -273,6 +273,7 @@ def levels_words(levels: Sequence[Mapping[str, Any]], show: Any = money) -> list
     for one in levels:
         each = "" if one["level"] == "company" else " each"
         name = "company" if one["level"] == "company" else f"{one['units']} {one['level']}s"
-        over = "" if one["level"] == "company" else f" ({one['over_company']:+.0%})"
+        told = one["level"] != "company" and one["over_company"] is not None
+        over = f" ({one['over_company']:+.0%})" if told else ""
         said.append(f"{name} {show(one['sum'])} at {percent(one['odds'])}{each}{over}")
     return said

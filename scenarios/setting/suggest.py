@@ -30,6 +30,8 @@ Options = Mapping[str, Any]
 DEFAULT_METRIC = "bookings"
 #: Name of the set of quotas that is suggested.
 SET = "suggested"
+#: What may help where no quota has the wished odds.
+OTHERS = "Wish lower odds, or ask for another --metric or a longer --period."
 #: Pieces that do not fill a year: their ends fall into the next one.
 UNEVEN = ("week",)
 
@@ -46,7 +48,7 @@ def suggested(run: Run, options: Options) -> tuple[Answer, Sequence[str]]:
     kept = tuple(sorted(there, key=lambda s: (SCOPE_KINDS.index(s.kind), s.id)))
     found = quota_sheet(paths, replace(ask, scopes=kept), run.provenance())
     if found.rows.empty:
-        raise PlanError(f"no quota could be suggested. {found.words}")
+        raise PlanError(" ".join(["no quota can be suggested.", *_left_notes(found), OTHERS]))
     return found, (*notes, *_left_notes(found), *run.plan_notes)
 
 
