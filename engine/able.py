@@ -64,12 +64,14 @@ def _leads(history: History, chain: Chain) -> str:
         return ""
     if history.leads.empty:
         return "it needs the table leads, which the data do not have"
-    return f"the table leads holds {len(history.leads):,} rows; {FEWEST_LEADS} are needed"
+    if len(history.leads) < FEWEST_LEADS:
+        return f"the table leads holds {len(history.leads):,} rows; {FEWEST_LEADS} are needed"
+    return "the table leads was kept for a few days only"
 
 
 def _activities(chain: Chain) -> str:
     if not chain.kinds:
-        return "it needs the table activities, which holds none of them"
+        return "it needs a table activities that covers the time of the deals"
     return f"the table activities holds no such kind; there are {', '.join(chain.kinds)}"
 
 

@@ -75,6 +75,11 @@ class Log:
         found = np.bincount(self.kind[chosen], self.count[chosen], minlength=len(self.kinds))
         return np.asarray(found, dtype=float)
 
+    def without_kinds(self) -> Log:
+        """A log of which nothing is modelled."""
+        none = np.zeros(0, dtype=np.int64)
+        return Log((), self.rare, none, none, none, none.astype(float), none.astype(bool))
+
     def events(self, kind: str) -> Events:
         """All activities of a kind."""
         mine = self.kind == self.kinds.index(kind)

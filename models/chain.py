@@ -21,6 +21,7 @@ from quotacast.models.chain_notes import (
     DEAL,
     FEWEST,
     LATE,
+    UNSEEN,
     gap_weeks,
     link_notes,
     log_notes,
@@ -200,6 +201,10 @@ def prepare_chain(
     """The model of opportunities that come by themselves, and the chain before them."""
     log = activities.read_log(history, people, grid)
     seen = activities.observe(history, people, grid, log)
+    unseen = bool(log.kinds) and not seen.whole[:, activities.LAG_WEEKS :].any()
+    if unseen:
+        log = log.without_kinds()
+        seen = activities.observe(history, people, grid, log)
     kinds, refused = activities.drivers(log)
     driven = activities.drive(people, grid, log, seen, kinds)
     shown = {
@@ -207,14 +212,17 @@ def prepare_chain(
         for name, link in LINKS.items()
         if name != DEAL and not link.due and len(history.tables[link.table]) >= FEWEST
     }
+    brief = [name for name, link in shown.items() if link.arrivals and _brief(history, people, grid, link)]
+    shown = {name: link for name, link in shown.items() if name not in brief}
     parent = {name: _children(history, link) for name, link in shown.items() if link.into == DEAL}
     links = {n: _link_data(history, people, grid, segment, link, driven) for n, link in shown.items()}
     direct = _direct(history, people, grid, driven, parent, links)
     gaps = gap_weeks(people, seen)
     notes = (
         *missing_notes(history),
-        *link_notes(history, {name: one.yielded for name, one in links.items()}),
+        *link_notes(history, {name: one.yielded for name, one in links.items()}, brief),
         *log_notes(log, seen, people, refused, gaps),
+        *([UNSEEN] if unseen else []),
     )
     counted = {kind: _activity(history, people, grid, log, seen, kind) for kind in log.kinds}
     return direct, Chain(links, log.kinds, counted, driven, refused, gaps, notes)
@@ -270,6 +278,12 @@ def _link_data(
         counts = count_data(history, people, grid, events, declare, weekly)
     open_rows = OpenRows(tuple(ids), rep[going], place[going], start[going])
     return LinkData(link, counts, hazards, every, open_rows, _yielded(history, link))
+
+
+def _brief(history: History, people: Employment, grid: TimeGrid, link: Link) -> bool:
+    """Whether a link's table was kept for no whole week, so that nobody can tell how many begin in one."""
+    kept = _kept_weeks(people, grid, day_number(history.tables[link.table][link.start]))
+    return kept is not None and not kept.any()
 
 
 def _kept_weeks(people: Employment, grid: TimeGrid, start: Ints) -> Bools | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from quotacast.models import activities
 from quotacast.models.activities import Log, Observation
@@ -17,6 +17,8 @@ DEAL = "opportunity"
 FEWEST = 30
 #: A table that begins (ends) so many days after (before) the grid was not kept before (after).
 LATE = 31
+#: What is said of a log that was kept elsewhere in time, or for days.
+UNSEEN = "The log of activities covers no whole week of the data: activities are not modelled."
 #: What can no longer be answered without a table.
 WITHOUT = {
     "leads": "No leads: the chain begins with opportunities; how many leads it takes, lead-to-deal close "
@@ -37,9 +39,19 @@ def gap_weeks(people: Employment, seen: Observation) -> dict[str, int]:
     return {rep: int(n) for rep, n in zip(people.reps, weeks, strict=True) if n}
 
 
-def link_notes(history: History, yielded: Mapping[str, tuple[int, int]]) -> list[str]:
-    """Links with too few rows, and endings that do not name what they began."""
+def link_notes(
+    history: History, yielded: Mapping[str, tuple[int, int]], brief: Sequence[str] = ()
+) -> list[str]:
+    """Links with too few rows or all of them at once, and endings that do not name what they began."""
     notes = []
+    for link in (LINKS[name] for name in brief):
+        first, last = (
+            f"{day:%d %b %Y}" for day in history.tables[link.table][link.start].agg(["min", "max"])
+        )
+        notes.append(
+            f"All {link.table} begin from {first} to {last}: too short a time to tell how many do in a week; "
+            "they are left out."
+        )
     for name, link in LINKS.items():
         rows = len(history.tables[link.table])
         if name != DEAL and not link.due and 0 < rows < FEWEST:

@@ -39,7 +39,7 @@ def predictive_check(
         phi = 1.0 / (thin.hyper["overdispersion"][:, None] ** 2 + 1e-9)
         mean = rng.gamma(phi, mean / phi)
     months = cells.codes.get("month", np.zeros(len(cells), dtype=np.int32))
-    size = int(months.max()) + 1
+    size = int(months.max(initial=0)) + 1
     seen = np.bincount(months, cells.response, minlength=size)
     expected = np.stack([np.bincount(months, row, minlength=size) for row in mean])
     replicated = rng.poisson(expected)

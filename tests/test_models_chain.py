@@ -18,6 +18,7 @@ from quotacast.engine.worlds_activity import activity_deviation, usual_activity
 from quotacast.engine.worlds_truth import KINDS
 from quotacast.models import counts
 from quotacast.models.activities import LAG_WEEKS, slope_terms
+from quotacast.models.chain_notes import UNSEEN
 from quotacast.models.conversion import LINKS, Link
 from quotacast.models.funnel import MODELS, Prepared, assemble, prepare
 from quotacast.models.laplace import fit_laplace
@@ -372,6 +373,33 @@ def test_too_few_leads_are_left_out_and_said(make_history: Make) -> None:
     found = prepared(make_history, leads=world().tables["leads"].iloc[:12])
     assert found.chain.leads is None
     assert any("Only 12 rows of leads" in note for note in found.chain.notes)
+
+
+def test_leads_that_all_begin_at_once_are_left_out_and_said(make_history: Make) -> None:
+    """A bulk import: how many come in a week cannot be told, and a model of no week would be its prior."""
+    leads = world().tables["leads"].assign(created_on="2025-02-10")
+    closed = leads["closed_on"].notna()
+    leads.loc[closed, "closed_on"] = "2025-03-30"
+    found = prepared(make_history, leads=leads)
+    assert found.chain.leads is None
+    assert any("All leads begin from 10 Feb 2025 to 10 Feb 2025" in note for note in found.chain.notes)
+    assert all(len(cells) for _, cells in found.declared().values())
+
+
+@pytest.mark.parametrize("days", [3, -3000])
+def test_a_log_of_no_whole_week_is_left_out_and_said(make_history: Make, days: int) -> None:
+    """Activities of a few days, or of years before the deals; both hold more than enough rows."""
+    log = world().tables["activities"]
+    done = pd.to_datetime(log["done_on"])
+    if days > 0:
+        moved = done.max() - pd.to_timedelta(np.arange(len(log)) % days, "D")
+    else:
+        moved = done + pd.Timedelta(days=days)
+    found = prepared(make_history, activities=log.assign(done_on=moved))
+    assert found.chain.kinds == found.chain.drivers == ()
+    assert UNSEEN in found.chain.notes
+    assert not any(name.startswith("activity:") for name in found.models)
+    assert "slope" not in " ".join(t.name for t in found.declared()["created"][0].terms)
 
 
 def test_a_made_up_link_is_one_row_of_the_table(make_history: Make, monkeypatch: pytest.MonkeyPatch) -> None:
