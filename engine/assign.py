@@ -142,13 +142,15 @@ class Pinned:
 def pots(who: Seats, pinned: Pinned, total: float | None, layers: Layers = NO_LAYERS) -> list[Pot]:
     """Totals to be shared, pinned teams first; without a company total only those of pinned teams.
 
+    Where nobody is at work there is nobody to share with, and no pot.
+
     Raises
     ------
     PlanError
         With every contradiction between pins and totals.
     """
     found = list(_team_pots(who, pinned, layers))
-    if total is not None:
+    if total is not None and who.reps:
         found.append(_rest_pot(who, pinned, total, layers))
     problems = [problem for pot in found if (problem := _problem(who, pinned, pot))]
     if problems:

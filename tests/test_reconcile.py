@@ -14,7 +14,17 @@ from quotacast.engine.answers.fairness import fairness_facts, groups_of_comparab
 from quotacast.engine.answers.quotasheet import Wished
 from quotacast.engine.answers.reconcile import Demand, as_quotas, levels_words, reconcile
 from quotacast.engine.answers.together import Pay, together
-from quotacast.engine.assign import Layers, Pin, Pinned, Seats, seats, split_by, split_evenly_in_odds
+from quotacast.engine.assign import (
+    Layers,
+    Pin,
+    Pinned,
+    Seats,
+    listed,
+    pots,
+    seats,
+    split_by,
+    split_evenly_in_odds,
+)
 from quotacast.engine.columns import columns_of
 from quotacast.engine.metrics import metric
 from quotacast.engine.paths import Paths, Steps
@@ -323,3 +333,10 @@ def test_what_a_level_can_promise_is_held_against_a_company_that_can_promise_som
     company = {"level": "company", "units": 1, "odds": 0.7, "sum": 71_000.0, "over_company": 0.0}
     reps = {"level": "rep", "units": 5, "odds": 0.6, "sum": 80_000.0, "over_company": over}
     assert levels_words([company, reps]) == ["company 71.0k at 70%", said]
+
+
+def test_where_nobody_is_at_work_pins_contradict_nothing() -> None:
+    """The answer itself then says that no rep reaches anything."""
+    company = Pinned.of([Pin("quota[1]", Scope("company"), 300_000.0)])
+    assert pots(listed([]), company, 300_000.0) == []
+    assert [pot.total for pot in pots(listed([("r1", "north")]), company, 300_000.0)] == [300_000.0]
