@@ -38,6 +38,8 @@ ROUNDS = 40
 DOUBTFUL = 60
 #: Beta prior of the share of invoices that are never paid, and cells of its grid.
 NEVER_PRIOR, CELLS = (0.5, 99.5), 400
+#: Days of observation that every payment counts for at least.
+LEAST_DAYS = 0.5
 #: Pseudo-payments at the overall hazard in every phase.
 SMOOTH = 0.5
 
@@ -104,7 +106,8 @@ def never_paid(start: Ints, due: Ints, stop: Ints, paid: NDArray[np.bool_], cust
     weight, factor = np.where(~paid & (stop - due > DOUBTFUL), 0.0, 1.0), np.ones(n)
     for _ in range(ROUNDS):
         at_risk = (weight * factor) @ seen
-        usual = events.sum() / at_risk.sum()
+        # who pays on the day of the issue was under observation for no time at all
+        usual = events.sum() / max(at_risk.sum(), LEAST_DAYS * events.sum())
         hazard = (events + SMOOTH) / (at_risk + SMOOTH / usual)
         expected = np.bincount(customer, weight * (seen @ hazard), minlength=payments.size)
         factor = ((payments + SHAPE) / (expected + SHAPE))[customer]

@@ -92,3 +92,12 @@ def test_nothing_paid_leaves_the_prior() -> None:
     assert draws.mean() == pytest.approx(0.005, rel=0.05)
     # the prior is Beta(0.5, 99.5): a quarter of it lies below 0.05 %
     assert (draws < 0.0005).mean() == pytest.approx(0.246, abs=0.02)
+
+
+def test_who_pays_at_the_till_is_no_division_by_zero() -> None:
+    """Every invoice paid on the day of its issue: none is under observation for any time."""
+    start = np.arange(40, dtype=np.int64) * 3
+    with np.errstate(all="raise"):
+        found = never_paid(start, start + 30, start, np.ones(40, bool), np.arange(40, dtype=np.int32) % 7)
+    assert (found.weight == 1.0).all()
+    assert found.mean == pytest.approx(0.5 / 140.0, rel=0.05)  # the prior Beta(.5, 99.5) and 40 that paid
