@@ -82,6 +82,7 @@ def fit_nuts(
     FitError
         If sampling fails.
     """
+    cells = cells if len(cells) else _nothing_seen(declaration)
     for more in ROUNDS:
         trace = sample(
             declaration, cells, draws=draws * more, tune=tune, chains=chains, seed=seed, cores=cores
@@ -94,6 +95,20 @@ def fit_nuts(
     effects = {t.name: flat[t.name] for t in declaration.terms}
     hyper = {name: flat[name] for name in declaration.hyperparameters()}
     return Posterior(effects, hyper, diagnostics)
+
+
+def _nothing_seen(declaration: Declaration) -> Cells:
+    """One cell that weighs nothing, in place of none: arrays without an entry cannot be compiled."""
+    axes = {t.axis for t in declaration.terms if t.kind not in ("level", "slope")}
+    slopes = {t.axis for t in declaration.terms if t.kind == "slope"}
+    zero = np.zeros(1)
+    return Cells(
+        zero,
+        np.full(1, 1e-12),
+        {axis: np.zeros(1, np.int32) for axis in sorted(axes)},
+        zero if declaration.family == "normal" else None,
+        dict.fromkeys(sorted(slopes), zero),
+    )
 
 
 def sample(

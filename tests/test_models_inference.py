@@ -340,3 +340,14 @@ def test_inference_data_on_request() -> None:
     found = to_inference_data({"tiny": laplace()})["tiny"]
     assert dict(found.posterior.sizes)["draw"] == 4000
     np.testing.assert_array_equal(found.posterior["rep"].values[0], laplace().effects["rep"])
+
+
+def test_without_a_cell_nuts_samples_the_prior() -> None:
+    """Nobody's deals have an amount, or a log of no week: the same models, nothing to learn from."""
+    none = np.zeros(0)
+    fit = fit_nuts(COUNTS, Cells(none, none, {"rep": np.zeros(0, np.int32)}), seed=4, **DRAWS)
+    assert stats.kstest(fit.effects["level"][::4, 0], stats.norm(-1.0, 1.5).cdf).pvalue > 1e-4
+    assert stats.kstest(fit.hyper["rep_sd"][::4], stats.halfnorm(scale=0.5).cdf).pvalue > 1e-4
+    fit = fit_nuts(AMOUNTS, Cells(none, none, {}, none), seed=4, **DRAWS)
+    assert stats.kstest(fit.effects["level"][::4, 0], stats.norm(8.5, 4.0).cdf).pvalue > 1e-4
+    assert stats.kstest(fit.hyper["sigma"][::4], stats.halfnorm(scale=2.0).cdf).pvalue > 1e-4
