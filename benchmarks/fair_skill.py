@@ -58,6 +58,8 @@ from quotacast.models.periods import Calendar
 from quotacast.models.timegrid import day_number
 
 NAME = "fair_skill"
+#: Skills of which the report says in how many companies the right model reaches them.
+REACHED = (0.1, 0.2)
 #: Horizons with the number of monthly origins whose periods overlap.
 OVERLAP: Mapping[str, int] = {"m1": 1, "m2": 1, "m3": 1, "q1": 3}
 METRICS = ("bookings", "deals_won")
@@ -264,14 +266,16 @@ def report(jobs: Mapping[str, Any], records: Mapping[str, Path]) -> str:
         "Skill of the model that is right, company totals, CRPS: mean over companies ± its standard error,",
         "in brackets the middle 80 % of companies. On average nothing made from the same data scores better.",
         "",
-        "| metric | horizon | best of six after the fact | best on other origins | run-rate "
+        "| metric | horizon | best of six after the fact | companies with "
+        f"{' / '.join(f'{x:.0%}' for x in REACHED)} or more of it | best on other origins | run-rate "
         "| luck of the best of six equals |",
-        "|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|",
     ]
     for metric in METRICS:
         for horizon in OVERLAP:
             read = [reading(job[f"{horizon} {metric}"], RIGHT, horizon) for job in done]
             cells = [_spread([r[key] for r in read]) for key in ("after", "elsewhere", "runrate")]
+            cells.insert(1, " / ".join(f"{np.mean([r['after'] >= x for r in read]):.0%}" for x in REACHED))
             chance = float(np.mean([r["luck"] for r in read]))
             lines.append(f"| {metric} | {horizon} | {' | '.join(cells)} | {chance:.0%} |")
     if records:

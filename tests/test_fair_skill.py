@@ -126,3 +126,18 @@ def test_quarters_are_whole_and_begin_after_the_first_origin(
     sums = np.array([40.0, 0.0, 25.0])[:whole]
     assert found["quarters"] == whole
     assert found["seen"] == pytest.approx(sums.std(ddof=1) / sums.mean())
+
+
+def test_the_report_says_how_many_companies_reach_a_skill(fair: ModuleType) -> None:
+    rival = np.random.default_rng(2).gamma(4.0, 1.0, 18)
+
+    def company(skill: float) -> dict[str, Any]:
+        table = {fair.RIGHT: ((1.0 - skill) * rival).tolist(), "runrate": rival.tolist()}
+        return {f"{horizon} {metric}": table for horizon in fair.OVERLAP for metric in fair.METRICS}
+
+    jobs = {str(k): company(skill) for k, skill in enumerate((-0.3, 0.05, 0.15, 0.25))} | {
+        "9": {"failed": "x"}
+    }
+    rows = [line for line in fair.report(jobs, {}).splitlines() if line.startswith("| bookings | m1")]
+    assert len(rows) == 1
+    assert rows[0].split(" | ")[3] == "50% / 25%"
