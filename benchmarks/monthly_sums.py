@@ -145,7 +145,7 @@ class MonthlySums:
                 # a shock's months are those of the sums
                 rho = hyper[f"{term.name}_rho"]
                 within = rho**unit
-                derivative[f"{term.name}_rho"] = sd * sd * (unit * within / rho)
+                derivative[f"{term.name}_rho"] = sd * sd * (unit * rho ** np.maximum(unit - 1, 0))
             cov += sd * sd * within
             derivative[f"{term.name}_sd"] = 2.0 * sd * within
         try:
@@ -187,5 +187,7 @@ class MonthlySums:
             apart -= levels[term.name] @ a.T
             toward[term.name] = factor @ np.swapaxes(a @ factor, 1, 2)
             cov += (a @ factor) @ np.swapaxes(a @ factor, 1, 2)
-        pull = np.linalg.solve(cov, apart[:, :, None])
+        # at a correlation that rounds to 1 there is nothing to divide by: a trace of independent error
+        trace = 1e-12 * np.trace(cov, axis1=1, axis2=2)[:, None, None] * np.eye(months)
+        pull = np.linalg.solve(cov + trace, apart[:, :, None])
         return {name: value + (toward[name] @ pull)[:, :, 0] for name, value in levels.items()}

@@ -398,6 +398,9 @@ def sample(
 def agreement(declaration: Declaration, cells: Cells, near: Posterior, points: int = 20) -> float:
     """Largest difference from PyMC's log density, less their constant, over some draws.
 
+    It is that of all terms; where their monthly sums are sampled, what is left is the density of the parts
+    given the sums, which ``monthly_sums.py`` knows in closed form and its tests hold against this one.
+
     PyMC's is taken in its own constrained variables; what is added is the Jacobian of these in the
     coordinates here: the two are independent programs for the same posterior.
     """

@@ -46,10 +46,9 @@ def able(history: History, chain: Chain, costs: Costs | None) -> Able:
     lacks = {name: reason for name in OF_LEADS if (reason := _leads(history, chain))}
     lacks[ACTIVITY] = _activities(chain)
     known = history.activities["kind"].dropna().astype(str).unique() if len(history.activities) else ()
+    few = f"the table activities holds fewer than {FEWEST_ACTIVITIES} of them: too few to be forecast"
     for kind in sorted(set(known) - set(chain.kinds)):
-        lacks[f"{ACTIVITY}{kind}"] = (
-            f"the table activities holds fewer than {FEWEST_ACTIVITIES} of them: too few to be forecast"
-        )
+        lacks[f"{ACTIVITY}{kind}"] = _left_out(chain, "activities") or few
     if margin := _margin(history):
         lacks["gross_margin"] = lacks["profit"] = margin
     elif costs is None:
@@ -64,22 +63,27 @@ def _leads(history: History, chain: Chain) -> str:
         return ""
     if history.leads.empty:
         return "it needs the table leads, which the data do not have"
-    if len(history.leads) < FEWEST_LEADS:
-        return f"the table leads holds {len(history.leads):,} rows; {FEWEST_LEADS} are needed"
-    return "the table leads was kept for a few days only"
+    few = f"the table leads holds {len(history.leads):,} rows; {FEWEST_LEADS} are needed"
+    return _left_out(chain, "leads") or few
+
+
+def _left_out(chain: Chain, table: str) -> str:
+    return f"the table {table} is left out: {chain.left_out[table]}" if table in chain.left_out else ""
 
 
 def _activities(chain: Chain) -> str:
     if not chain.kinds:
-        return "it needs a table activities that covers the time of the deals"
+        return _left_out(chain, "activities") or "it needs the table activities, which holds none of them"
     return f"the table activities holds no such kind; there are {', '.join(chain.kinds)}"
 
 
 def _margin(history: History) -> str:
-    known = margins_known(history)
+    known, won = margins_known(history), history.opportunities["status"] == "won"
     if known >= KNOWN:
         return ""
+    if not (history.opportunities["amount"][won] > 0).any():
+        return "no win has an amount above 0"
     return (
-        f"the margin of {known:.0%} of the wins is known, and {KNOWN:.0%} are needed: "
+        f"the margin of {known:.0%} of the wins with an amount is known, and {KNOWN:.0%} are needed: "
         "fill the column cost or margin_pct of opportunities"
     )

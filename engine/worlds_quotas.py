@@ -50,6 +50,8 @@ METRICS: dict[str, tuple[int, str, str | None, float]] = {
     "deal_value": (2, "bookings", "won", 100.0),
     "cycle_days": (3, "age", "won", 1.0),
 }
+#: What a quota can be at most.
+MOST = {"close_rate": 1.0}
 
 
 @dataclass(frozen=True)
@@ -218,8 +220,9 @@ def _candidates(spec: WorldSpec, expected: pd.DataFrame, year: int, name: str) -
         for metric, (factor, over, under, step) in METRICS.items():
             base = float(part[over].sum() / (part[under].sum() if under else 1.0))
             for period, share in _periods(year):
-                target = base * SETS[name][factor] * (1.0 if under else share)
-                rows.append((scope, metric, period, _round(target, step), name))
+                target = _round(base * SETS[name][factor] * (1.0 if under else share), step)
+                if target > 0:  # of a small company nothing may be left
+                    rows.append((scope, metric, period, min(target, MOST.get(metric, target)), name))
     return pd.DataFrame(rows, columns=["scope", "metric", "period", "target", "set"])
 
 

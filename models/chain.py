@@ -21,11 +21,12 @@ from quotacast.models.chain_notes import (
     DEAL,
     FEWEST,
     LATE,
-    UNSEEN,
     gap_weeks,
     link_notes,
     log_notes,
     missing_notes,
+    why_no_link,
+    why_no_log,
 )
 from quotacast.models.conversion import LINKS, HazardData, Link, episodes, hazard_data
 from quotacast.models.counts import (
@@ -107,6 +108,8 @@ class Chain:
         Weeks per rep in which deals moved and nothing was logged; only reps with some.
     notes : tuple of str
         What the missing tables make impossible, refusals and gaps.
+    left_out : mapping of str to str
+        Tables with enough rows that are not modelled, and why.
     """
 
     links: Mapping[str, LinkData]
@@ -116,6 +119,7 @@ class Chain:
     refused: str = ""
     gaps: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def leads(self) -> CountData | None:
@@ -201,8 +205,9 @@ def prepare_chain(
     """The model of opportunities that come by themselves, and the chain before them."""
     log = activities.read_log(history, people, grid)
     seen = activities.observe(history, people, grid, log)
-    unseen = bool(log.kinds) and not seen.whole[:, activities.LAG_WEEKS :].any()
-    if unseen:
+    left_out = {}
+    if log.kinds and not seen.whole[:, activities.LAG_WEEKS :].any():
+        left_out["activities"] = why_no_log(log)
         log = log.without_kinds()
         seen = activities.observe(history, people, grid, log)
     kinds, refused = activities.drivers(log)
@@ -212,20 +217,22 @@ def prepare_chain(
         for name, link in LINKS.items()
         if name != DEAL and not link.due and len(history.tables[link.table]) >= FEWEST
     }
-    brief = [name for name, link in shown.items() if link.arrivals and _brief(history, people, grid, link)]
-    shown = {name: link for name, link in shown.items() if name not in brief}
+    for name, link in list(shown.items()):
+        if link.arrivals and _brief(history, people, grid, link):
+            left_out[link.table] = why_no_link(history, link, grid)
+            del shown[name]
     parent = {name: _children(history, link) for name, link in shown.items() if link.into == DEAL}
     links = {n: _link_data(history, people, grid, segment, link, driven) for n, link in shown.items()}
     direct = _direct(history, people, grid, driven, parent, links)
     gaps = gap_weeks(people, seen)
     notes = (
         *missing_notes(history),
-        *link_notes(history, {name: one.yielded for name, one in links.items()}, brief),
+        *link_notes(history, {name: one.yielded for name, one in links.items()}),
         *log_notes(log, seen, people, refused, gaps),
-        *([UNSEEN] if unseen else []),
+        *(f"The table {table} is left out: {why}." for table, why in left_out.items()),
     )
     counted = {kind: _activity(history, people, grid, log, seen, kind) for kind in log.kinds}
-    return direct, Chain(links, log.kinds, counted, driven, refused, gaps, notes)
+    return direct, Chain(links, log.kinds, counted, driven, refused, gaps, notes, left_out)
 
 
 def _activity(

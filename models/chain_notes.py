@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from quotacast.models import activities
 from quotacast.models.activities import Log, Observation
-from quotacast.models.conversion import LINKS
+from quotacast.models.conversion import LINKS, Link
 from quotacast.models.history.history import History
 from quotacast.models.people import Employment
-from quotacast.models.timegrid import as_date
+from quotacast.models.timegrid import TimeGrid, as_date
 
 #: The link at which a chain without leads begins; it has models of its own for values.
 DEAL = "opportunity"
@@ -17,8 +17,6 @@ DEAL = "opportunity"
 FEWEST = 30
 #: A table that begins (ends) so many days after (before) the grid was not kept before (after).
 LATE = 31
-#: What is said of a log that was kept elsewhere in time, or for days.
-UNSEEN = "The log of activities covers no whole week of the data: activities are not modelled."
 #: What can no longer be answered without a table.
 WITHOUT = {
     "leads": "No leads: the chain begins with opportunities; how many leads it takes, lead-to-deal close "
@@ -39,19 +37,28 @@ def gap_weeks(people: Employment, seen: Observation) -> dict[str, int]:
     return {rep: int(n) for rep, n in zip(people.reps, weeks, strict=True) if n}
 
 
-def link_notes(
-    history: History, yielded: Mapping[str, tuple[int, int]], brief: Sequence[str] = ()
-) -> list[str]:
-    """Links with too few rows or all of them at once, and endings that do not name what they began."""
+def why_no_log(log: Log) -> str:
+    """Why a log in which no week of any rep is observed tells nothing."""
+    first, last = (f"{as_date(day):%d %b %Y}" for day in (log.day.min(), log.day.max()))
+    when = f"(activities from {first} to {last})"
+    if not (log.rep >= 0).any():
+        return f"its rows are nobody's, or of days when their rep was not at work {when}"
+    return f"it covers no whole week in which a rep was at work {when}"
+
+
+def why_no_link(history: History, link: Link, grid: TimeGrid) -> str:
+    """Why a table of which no week was kept tells nothing about how many begin in one."""
+    first, last = history.tables[link.table][link.start].agg(["min", "max"])
+    between = f"all begin from {first:%d %b %Y} to {last:%d %b %Y}"
+    begun = as_date(grid.first)
+    if last.date() < begun:
+        return f"{between}, before the time of the deals, which begins on {begun:%d %b %Y}"
+    return f"{between}, too short a time to tell how many do in a week"
+
+
+def link_notes(history: History, yielded: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Links with too few rows, and endings that do not name what they began."""
     notes = []
-    for link in (LINKS[name] for name in brief):
-        first, last = (
-            f"{day:%d %b %Y}" for day in history.tables[link.table][link.start].agg(["min", "max"])
-        )
-        notes.append(
-            f"All {link.table} begin from {first} to {last}: too short a time to tell how many do in a week; "
-            "they are left out."
-        )
     for name, link in LINKS.items():
         rows = len(history.tables[link.table])
         if name != DEAL and not link.due and 0 < rows < FEWEST:

@@ -352,16 +352,21 @@ def _in_parts(learned: Habits) -> tuple[str, ...]:
     )
 
 
+#: Said where there are parts of payments, and no invoice that has been paid.
+NONE_PAID = "none is paid in full yet"
+
+
 def _notes(bills: _Bills, modelled: bool) -> tuple[str, ...]:
     paid, unpaid, told = bills.paid & bills.owed, (bills.old & ~bills.paid).sum(), bills.old.sum()
     if not len(bills.rows):
         return ()
     if not modelled:
         return (f"{len(bills.rows)} invoices, {paid.sum()} paid: too few to learn when customers pay.",)
-    wait = np.median((bills.stop - bills.start)[paid])
+    waited = (bills.stop - bills.start)[paid]
+    half = f"half of the paid ones within {np.median(waited):.0f} days of issue" if paid.any() else NONE_PAID
     bad = (
         f"{unpaid:,} of {told:,} that are {WRITE_OFF_DAYS} days past due are unpaid"
         if told
         else f"none is {WRITE_OFF_DAYS} days past due yet, so that bad debt is a stated prior (0.5 %)"
     )
-    return (f"Invoices: half of the paid ones within {wait:.0f} days of issue; {bad}.",)
+    return (f"Invoices: {half}; {bad}.",)

@@ -38,7 +38,7 @@ ROUNDS = 40
 DOUBTFUL = 60
 #: Beta prior of the share of invoices that are never paid, and cells of its grid.
 NEVER_PRIOR, CELLS = (0.5, 99.5), 400
-#: Days of observation that every payment counts for at least.
+#: Days of observation that every payment counts for where none took any.
 LEAST_DAYS = 0.5
 #: Pseudo-payments at the overall hazard in every phase.
 SMOOTH = 0.5
@@ -107,7 +107,7 @@ def never_paid(start: Ints, due: Ints, stop: Ints, paid: NDArray[np.bool_], cust
     for _ in range(ROUNDS):
         at_risk = (weight * factor) @ seen
         # who pays on the day of the issue was under observation for no time at all
-        usual = events.sum() / max(at_risk.sum(), LEAST_DAYS * events.sum())
+        usual = events.sum() / (at_risk.sum() or LEAST_DAYS * events.sum())
         hazard = (events + SMOOTH) / (at_risk + SMOOTH / usual)
         expected = np.bincount(customer, weight * (seen @ hazard), minlength=payments.size)
         factor = ((payments + SHAPE) / (expected + SHAPE))[customer]

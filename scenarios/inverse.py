@@ -28,6 +28,7 @@ from quotacast.models.timegrid import day_number
 from quotacast.scenarios.choose import select_metrics, select_scopes
 from quotacast.scenarios.deciding.lastday import last_useful_day
 from quotacast.scenarios.run import Run
+from quotacast.scenarios.setting.pins import WISHED
 
 #: Odds that lie so near the wished ones are taken, and how exactly the log of the factor is found at most.
 NEAR, EXACTLY = 0.003, 0.005
@@ -108,7 +109,9 @@ def wish(
         if not known:
             raise PlanError(f"--target: no quota for {metric} of {where} in {when.label} is stated: give one")
         target = known[0]
-    wished = getattr(run.plan.aim, where.kind) if probability is None else probability
+    stated = getattr(run.plan.aim, where.kind)
+    usual = WISHED[where.kind] if stated is None else stated
+    wished = usual if probability is None else probability
     problems = []
     if not 0 < wished < 1:
         problems.append(f"--probability {wished}: wanted a number between 0 and 1, such as 0.7")
@@ -208,7 +211,7 @@ def _check(run: Run, wish: Wish) -> str:
         raise PlanError(f"--by {wish.by}: wanted activity:<kind>, such as activity:call")
     kind, chain = wish.by.removeprefix(ACTIVITY), run.funnel.prepared.chain
     if kind not in chain.kinds:
-        there = ", ".join(f"{ACTIVITY}{k}" for k in chain.kinds) or "none: the data hold no activities"
+        there = ", ".join(f"{ACTIVITY}{k}" for k in chain.kinds) or f"none: {run.able.reason(wish.by)}"
         raise PlanError(f"--by {wish.by}: there is no such activity in the data; there are {there}")
     if kind not in chain.drivers:
         why = chain.refused or f"too little {kind} precedes the deals"

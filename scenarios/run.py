@@ -395,11 +395,15 @@ class Run:
         return Reuse(draws=KeptDraws(self.run_folder / "draws", self.fit_key, self.plan.draws))
 
     def periods(self, kind: str | None) -> tuple[Period, ...]:
-        """Periods of a kind from the one that holds the first simulated day to the horizon."""
+        """Periods of a kind from the one that holds the first simulated day to the horizon.
+
+        Where none ends in the horizon, the horizon itself.
+        """
         horizon = self.plan.horizon_period
         first = min(horizon.first, self.history.as_of_date)
         found = self.plan.calendar.periods(kind or "month", first, horizon.last)
-        return tuple(p for p in found if self.history.as_of_date < p.last <= horizon.last)
+        inside = tuple(p for p in found if self.history.as_of_date < p.last <= horizon.last)
+        return inside or (horizon,)
 
     def quotas(self, candidates: Sequence[Quota] = ()) -> tuple[tuple[Quota, ...], tuple[str, ...]]:
         """Quotas to be judged, and what must be said about those that are not.

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from quotacast.engine.able import able
 from quotacast.engine.worlds import World, WorldSpec, draw_truth, example_spec, make_world
 from quotacast.engine.worlds_activity import activity_deviation, usual_activity
 from quotacast.engine.worlds_truth import KINDS
 from quotacast.models import counts
 from quotacast.models.activities import LAG_WEEKS, slope_terms
-from quotacast.models.chain_notes import UNSEEN
 from quotacast.models.conversion import LINKS, Link
 from quotacast.models.funnel import MODELS, Prepared, assemble, prepare
 from quotacast.models.laplace import fit_laplace
@@ -382,12 +382,16 @@ def test_leads_that_all_begin_at_once_are_left_out_and_said(make_history: Make) 
     leads.loc[closed, "closed_on"] = "2025-03-30"
     found = prepared(make_history, leads=leads)
     assert found.chain.leads is None
-    assert any("All leads begin from 10 Feb 2025 to 10 Feb 2025" in note for note in found.chain.notes)
+    why = "all begin from 10 Feb 2025 to 10 Feb 2025, too short a time"
+    assert found.chain.left_out["leads"].startswith(why)
+    assert any(note.startswith(f"The table leads is left out: {why}") for note in found.chain.notes)
     assert all(len(cells) for _, cells in found.declared().values())
 
 
-@pytest.mark.parametrize("days", [3, -3000])
-def test_a_log_of_no_whole_week_is_left_out_and_said(make_history: Make, days: int) -> None:
+@pytest.mark.parametrize(
+    ("days", "why"), [(3, "no whole week in which a rep was at work ("), (-3000, "rep was not at work (")]
+)
+def test_a_log_of_no_whole_week_is_left_out_and_said(make_history: Make, days: int, why: str) -> None:
     """Activities of a few days, or of years before the deals; both hold more than enough rows."""
     log = world().tables["activities"]
     done = pd.to_datetime(log["done_on"])
@@ -397,9 +401,24 @@ def test_a_log_of_no_whole_week_is_left_out_and_said(make_history: Make, days: i
         moved = done + pd.Timedelta(days=days)
     found = prepared(make_history, activities=log.assign(done_on=moved))
     assert found.chain.kinds == found.chain.drivers == ()
-    assert UNSEEN in found.chain.notes
+    assert f"{why}activities from" in found.chain.left_out["activities"]
+    assert any("activities is left out" in note for note in found.chain.notes)
     assert not any(name.startswith("activity:") for name in found.models)
     assert "slope" not in " ".join(t.name for t in found.declared()["created"][0].terms)
+
+
+def test_what_is_left_out_is_told_with_its_own_reason(make_history: Make) -> None:
+    """A log of somebody who is no rep is kept every week, and leads of another year over many weeks."""
+    log = world().tables["activities"].assign(rep_id="sdr9")
+    leads = world().tables["leads"]
+    early = {day: pd.to_datetime(leads[day]) - pd.Timedelta(days=2000) for day in ("created_on", "closed_on")}
+    found = prepared(make_history, activities=log, leads=leads.assign(**early)).chain
+    assert found.left_out["activities"].startswith("its rows are nobody's")
+    assert "before the time of the deals, which begins on" in found.left_out["leads"]
+    history = make_history({**world().tables, "activities": log, "leads": leads.assign(**early)}, LAST)
+    can = able(history, found, None)
+    assert can.reason("activity:call") == f"the table activities is left out: {found.left_out['activities']}"
+    assert can.reason("leads_created") == f"the table leads is left out: {found.left_out['leads']}"
 
 
 def test_a_made_up_link_is_one_row_of_the_table(make_history: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,17 @@ def test_long_and_wide_files(tmp_path, ending):
     ]
 
 
+@pytest.mark.parametrize("ending", ["csv", "xlsx", "parquet"])
+@pytest.mark.parametrize("nothing", ["0", "0.00", ""])
+def test_a_zero_in_a_wide_file_is_no_quota(tmp_path, ending, nothing):
+    text = f"scope,metric,2027-Q1,2027-Q2\nrep:r01,deals_won,{nothing},4\nrep:r02,deals_won,7,{nothing}\n"
+    found = brief(read_quotas(written(tmp_path, text, ending)))
+    assert [(scope, period, target) for scope, _, period, target, _ in found] == [
+        ("rep:r01", "2027-Q2", 4),
+        ("rep:r02", "2027-Q1", 7),
+    ]
+
+
 def test_numbers_and_years_of_a_workbook(tmp_path):
     path = tmp_path / "quotas.xlsx"
     pd.DataFrame({"scope": ["company"], "metric": ["bookings"], 2027: [5.5]}).to_excel(path, index=False)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from quotacast.engine.answer import Answer
@@ -73,7 +74,7 @@ def pick(answer: Answer) -> Fan | None:
     for column, wish in (("scope", "company"), ("scope_id", None), ("metric", None)):
         frame = _only(frame, column, wish)
     total = _only(frame, "component", "total")
-    total = total[[_drawable(row) for _, row in total.iterrows()]]
+    total = total[np.array([_drawable(row) for _, row in total.iterrows()], dtype=bool)]
     total = total[total["period"].map(kind) == _main_kind(total["period"])]
     if total.empty:
         return None

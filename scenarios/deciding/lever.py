@@ -161,7 +161,7 @@ def _problems(run: Run, lever: Lever) -> list[str]:
                 f"{place}.to: {lever.high:g} came for hires, wanted a whole number above {lever.low:g}"
             )
     elif what.startswith(ACTIVITY) and what.removeprefix(ACTIVITY) not in run._prepared.chain.drivers:
-        why = run._prepared.chain.refused or "too little of it precedes the deals"
+        why = run.able.reason(what) or run._prepared.chain.refused or "too little of it precedes the deals"
         problems.append(f"{place}.what: the data do not tell what {what} does for new business: {why}")
     else:
         try:

@@ -76,9 +76,10 @@ def _near(metric: str) -> str:
 
 
 def told_periods(run: Run, kind: str) -> tuple[Period, ...]:
-    """Periods from the one under way to the horizon's end."""
-    tomorrow, last = run.history.as_of_date + timedelta(days=1), run.plan.horizon_period.last
-    return tuple(p for p in run.plan.calendar.periods(kind, tomorrow, last) if p.last <= last)
+    """Periods from the one under way to the horizon's end; the horizon where none ends in it."""
+    tomorrow, horizon = run.history.as_of_date + timedelta(days=1), run.plan.horizon_period
+    every = run.plan.calendar.periods(kind, tomorrow, horizon.last)
+    return tuple(p for p in every if p.last <= horizon.last) or (horizon,)
 
 
 def whole_months(run: Run, kind: str) -> tuple[Period, ...]:

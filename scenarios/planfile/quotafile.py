@@ -29,8 +29,8 @@ def read_quotas(
     """Read a CSV, XLSX or Parquet file of quotas.
 
     A long file has the columns scope, metric, period, target; a wide one scope, metric and one column
-    per period, where an empty cell means no quota. Both may have a column ``set``, and the scope may stand in
-    two columns, scope and scope_id, as answers write it.
+    per period, where an empty cell or 0 means no quota. Both may have a column ``set``, and the scope may
+    stand in two columns, scope and scope_id, as answers write it.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def _wide(cells: pd.DataFrame, places: Sequence[str], periods: dict[str, str]) -
     ):
         for name, label in periods.items():
             target = cells[name].iloc[at]
-            if not _empty(target):
+            if not _empty(target) and not _nothing(target):
                 yield f"{place}, {label}", scope, metric, label, target, named
 
 
@@ -210,6 +210,14 @@ def _number(cell: Any, metric: str | None) -> float:
             f"target {shown(cell)} came, wanted a plain number such as 1200000 (of a share also 40%)"
         ) from None
     return value
+
+
+def _nothing(cell: Any) -> bool:
+    """A 0, as exports list those without a quota."""
+    try:
+        return float(cell) == 0.0
+    except (TypeError, ValueError):
+        return False
 
 
 def _empty(cell: Any) -> bool:

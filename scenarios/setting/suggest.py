@@ -30,8 +30,9 @@ Options = Mapping[str, Any]
 DEFAULT_METRIC = "bookings"
 #: Name of the set of quotas that is suggested.
 SET = "suggested"
-#: What may help where no quota has the wished odds.
-OTHERS = "Wish lower odds, or ask for another --metric or a longer --period."
+#: What may help where no quota has the wished odds, and where nothing is expected at all.
+LOWER, OTHERS = "Wish lower odds, or ask", "Ask"
+OTHER = "for another --metric or a longer --period."
 #: Pieces that do not fill a year: their ends fall into the next one.
 UNEVEN = ("week",)
 
@@ -48,7 +49,8 @@ def suggested(run: Run, options: Options) -> tuple[Answer, Sequence[str]]:
     kept = tuple(sorted(there, key=lambda s: (SCOPE_KINDS.index(s.kind), s.id)))
     found = quota_sheet(paths, replace(ask, scopes=kept), run.provenance())
     if found.rows.empty:
-        raise PlanError(" ".join(["no quota can be suggested.", *_left_notes(found), OTHERS]))
+        help_ = LOWER if any(x["why"] != NOTHING for x in found.summary["left"]) else OTHERS
+        raise PlanError(" ".join(["no quota can be suggested.", *_left_notes(found), help_, OTHER]))
     return found, (*notes, *_left_notes(found), *run.plan_notes)
 
 
