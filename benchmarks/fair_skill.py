@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -278,6 +278,7 @@ def report(jobs: Mapping[str, Any], records: Mapping[str, Path]) -> str:
             cells.insert(1, " / ".join(f"{np.mean([r['after'] >= x for r in read]):.0%}" for x in REACHED))
             chance = float(np.mean([r["luck"] for r in read]))
             lines.append(f"| {metric} | {horizon} | {' | '.join(cells)} | {chance:.0%} |")
+    lines += ["", *(_everywhere(done, metric) for metric in METRICS)]
     if records:
         lines += [
             "",
@@ -307,6 +308,15 @@ def report(jobs: Mapping[str, Any], records: Mapping[str, Path]) -> str:
     if remarks:
         lines += ["", *remarks]
     return "\n".join(lines) + "\n"
+
+
+def _everywhere(done: Sequence[Any], metric: str) -> str:
+    """In how many companies the right model reaches a skill at every horizon."""
+    least = [min(reading(job[f"{h} {metric}"], RIGHT, h)["after"] for h in OVERLAP) for job in done]
+    said = [f"{x:.0%} or more in {np.sum(np.asarray(least) >= x)}" for x in REACHED]
+    return (
+        f"At every horizon of {metric} the right model is better by {' and by '.join(said)} of {len(done)}."
+    )
 
 
 def _spread(values: list[float]) -> str:

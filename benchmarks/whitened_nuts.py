@@ -46,7 +46,10 @@ NEAR_ZERO, FAR = 0.15, 0.35
 #: Share of a level's exposure in one level of the other term for it to belong there.
 BELONGS = 0.5
 #: More coordinates than these have their own scale, but no correlations.
-DENSE = 700
+DENSE = 1200
+#: With more coordinates than these monthly sums are left alone: the overall level is in them, and hundreds of
+#: customers are better sampled around it (an effective sample size of 143 in place of 40 from 500 draws).
+FEW = 700
 #: What is added to the variances of the coordinates before they are factorised.
 RIDGE = 1e-9
 #: Overdispersion from which the density can be compared with another program's to many digits.
@@ -369,7 +372,9 @@ def sample(
     """Raw draws as of :func:`quotacast.models.inference.sample`."""
     import nutpie
 
-    density = Density(declaration, cells, near, MonthlySums.of(declaration, cells, near))
+    density = Density(declaration, cells, near)
+    if density.size <= FEW:
+        density = Density(declaration, cells, near, MonthlySums.of(declaration, cells, near))
     white = Whitening.of(density, near)
 
     def logp(w: Floats) -> tuple[float, Floats]:

@@ -141,3 +141,7 @@ def test_the_report_says_how_many_companies_reach_a_skill(fair: ModuleType) -> N
     rows = [line for line in fair.report(jobs, {}).splitlines() if line.startswith("| bookings | m1")]
     assert len(rows) == 1
     assert rows[0].split(" | ")[3] == "50% / 25%"
+    said = (
+        "every horizon of bookings the right model is better by 10% or more in 2 and by 20% or more in 1 of 4"
+    )
+    assert said in fair.report(jobs, {})
