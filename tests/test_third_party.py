@@ -23,14 +23,15 @@ def answered(*words: str | Path) -> str:
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="third-party data are not beside the project")
-@pytest.mark.parametrize(("folder", "currency"), [("maven_crm", "USD"), ("olist_funnel", "BRL")])
-def test_a_plan_of_their_data(tmp_path: Path, folder: str, currency: str) -> None:
-    mapping = EXAMPLES / f"{folder.split('_')[0]}_mapping.toml"
-    answered("import", DATA / folder, "--from", mapping, "--out", tmp_path / "data")
-    assert currency in (tmp_path / "data" / "plan.toml").read_text(encoding="utf-8")
+def test_a_plan_of_their_data(tmp_path: Path) -> None:
+    """Maven; that of Olist falls back to NUTS, which takes half a minute."""
+    answered(
+        "import", DATA / "maven_crm", "--from", EXAMPLES / "maven_mapping.toml", "--out", tmp_path / "data"
+    )
+    assert "USD" in (tmp_path / "data" / "plan.toml").read_text(encoding="utf-8")
     screen = answered("plan", tmp_path / "data" / "plan.toml")
     assert "Company bookings" in screen
-    assert "Doubt" in screen  # both end in a break
+    assert "Doubt" in screen  # they end in a break
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="third-party data are not beside the project")
