@@ -137,6 +137,8 @@ def sampled(
     near = fit_laplace(declaration, cells, draws=NEAR, seed=seed)
     if not (apart := whitened_nuts.agreement(declaration, cells, near)) < SAME_DENSITY:
         raise SystemExit(f"{model}: the log density is not PyMC's, they differ by up to {apart:.2g}")
+    if not (apart := whitened_nuts.agreement_of_sums(declaration, cells, near)) < SAME_DENSITY:
+        raise SystemExit(f"{model}: monthly sums change the log density, by up to {apart:.2g}")
     chains: list[Mapping[str, np.ndarray]] = []
     for k in range(rounds):
         more = whitened_nuts.sample(

@@ -357,6 +357,13 @@ class Whitening:
         return g
 
 
+def chosen_density(declaration: Declaration, cells: Cells, near: Posterior) -> Density:
+    """The density that is sampled: of monthly sums where the data tell them, if little else is."""
+    whole = Density(declaration, cells, near)
+    sums = MonthlySums.of(declaration, cells, near) if whole.size <= FEW else None
+    return whole if sums is None else Density(declaration, cells, near, sums)
+
+
 def sample(
     declaration: Declaration,
     cells: Cells,
@@ -372,9 +379,7 @@ def sample(
     """Raw draws as of :func:`quotacast.models.inference.sample`."""
     import nutpie
 
-    density = Density(declaration, cells, near)
-    if density.size <= FEW:
-        density = Density(declaration, cells, near, MonthlySums.of(declaration, cells, near))
+    density = chosen_density(declaration, cells, near)
     white = Whitening.of(density, near)
 
     def logp(w: Floats) -> tuple[float, Floats]:
@@ -403,8 +408,7 @@ def sample(
 def agreement(declaration: Declaration, cells: Cells, near: Posterior, points: int = 20) -> float:
     """Largest difference from PyMC's log density, less their constant, over some draws.
 
-    It is that of all terms; where their monthly sums are sampled, what is left is the density of the parts
-    given the sums, which ``monthly_sums.py`` knows in closed form and its tests hold against this one.
+    It is that of all terms; :func:`agreement_of_sums` goes on from there.
 
     PyMC's is taken in its own constrained variables; what is added is the Jacobian of these in the
     coordinates here: the two are independent programs for the same posterior.
@@ -444,6 +448,35 @@ def agreement(declaration: Declaration, cells: Cells, near: Posterior, points: i
                 jacobian += math.log(sd) * float(np.sum((1.0 - block.centred) - (0.0 if whole else 1.0)))
         named = {v.name: _free(v.name, values, declaration) for v in model.value_vars}
         apart.append(density(at)[0] - float(theirs(named)) - jacobian)
+    return float(np.ptp(apart))
+
+
+def agreement_of_sums(declaration: Declaration, cells: Cells, near: Posterior, points: int = 20) -> float:
+    """Largest difference of the sampled density from that of all terms, less their constant, over some draws.
+
+    Per standard coordinates ``z`` of the terms the two differ by ``log p(z | hyper) - log p(sums | hyper)``,
+    over the parts of the sums. 0 where no sums are sampled.
+    """
+    summed, whole = chosen_density(declaration, cells, near), Density(declaration, cells, near)
+    if summed.sums is None:
+        return 0.0
+    levels, coordinates = summed.sums.add(near.effects), [d.coordinates(near) for d in (whole, summed)]
+    apart = []
+    for row in range(min(points, near.draws)):
+        hyper = {name: float(values[row]) for name, values in near.hyper.items()}
+        whole_here, summed_here = (
+            d(q[row])[0]
+            + sum(b.centred.sum() * math.log(hyper[f"{b.term.name}_sd"]) for b in d.blocks if b.term.has_sd)
+            for d, q in zip((whole, summed), coordinates, strict=True)
+        )
+        parts = 0.0
+        for term in summed.sums.parts:
+            sd = hyper[f"{term.name}_sd"] if term.has_sd else term.scale
+            basis = sd * term.basis(hyper.get(f"{term.name}_rho", 0.0))
+            moved = near.effects[term.name][row] - term.prior_mean
+            z = np.linalg.lstsq(basis, moved, rcond=None)[0]
+            parts -= 0.5 * float(z @ z)
+        apart.append(whole_here - summed_here - parts + summed.sums.log_prior(levels[row], hyper)[0])
     return float(np.ptp(apart))
 
 

@@ -191,6 +191,24 @@ def test_the_density_is_the_other_one_less_that_of_the_parts_given_their_sums(mo
     assert np.ptp(apart) < 1e-6
 
 
+def test_the_sampled_density_agrees_on_a_model_itself(modules: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    nuts, monthly = modules
+    cells, near = model()
+    assert nuts.chosen_density(DECLARATION, cells, near).sums is not None
+    assert nuts.agreement_of_sums(DECLARATION, cells, near) < 1e-7
+    # sums that are not those of the parts are seen, and where no sums are sampled there is nothing to see
+    with monkeypatch.context() as patch:
+        patch.setattr(monthly.MonthlySums, "add", lambda self, effects: 1.01 * sum_of(self, effects))
+        assert nuts.agreement_of_sums(DECLARATION, cells, near) > 1e-3
+    monkeypatch.setattr(nuts, "FEW", 5)
+    assert nuts.chosen_density(DECLARATION, cells, near).sums is None
+    assert nuts.agreement_of_sums(DECLARATION, cells, near) == 0.0
+
+
+def sum_of(sums: Any, effects: Any) -> Any:
+    return np.sum([effects[t.name] @ a.T for t, a in zip(sums.parts, sums.spread, strict=True)], axis=0)
+
+
 def test_both_ways_draw_the_same(modules: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     nuts, monthly = modules
     cells, near = model()
