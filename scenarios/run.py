@@ -430,6 +430,8 @@ class Run:
             else:
                 kept.append(quota)
         notes = [] if candidates else self._overridden()
+        if not candidates and (lost := int((self.history.rejected["table"] == "quotas").sum())):
+            notes.append(f"Quotas of the data that are rejected: {lost:,} (quotacast check says why).")
         notes += [f"Quotas on {name} cannot be answered: {why}." for name, why in sorted(unknown.items())]
         if past:
             notes.append(f"{past} quotas for periods that have ended are left out.")

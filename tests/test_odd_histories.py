@@ -125,6 +125,7 @@ def test_an_odd_company_gets_an_answer(crm: Path, tmp_path: Path, make: Callable
         if command == "plan":
             assert found.exit_code == 0, found.output
             assert "Company bookings" in found.output
+            assert ("Quotas of the data that are rejected: 1" in found.output) == (make is no_quota_for_some)
         elif found.exit_code == 2:
             assert "error: " in found.output
             assert "add up to" not in found.output
