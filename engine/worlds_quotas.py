@@ -196,7 +196,9 @@ def quota_table(spec: WorldSpec, records: Records) -> pd.DataFrame:
     ]
     expected = expected_year(spec, records, next_year)
     parts += [_candidates(spec, expected, next_year, name) for name in SETS]
-    return pd.concat(parts, ignore_index=True)
+    every = pd.concat(parts, ignore_index=True)
+    # of a small company's rep rounding may leave nothing, which is no quota
+    return every[every["target"] > 0].reset_index(drop=True)
 
 
 def _scopes(spec: WorldSpec, expected: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -221,8 +223,7 @@ def _candidates(spec: WorldSpec, expected: pd.DataFrame, year: int, name: str) -
             base = float(part[over].sum() / (part[under].sum() if under else 1.0))
             for period, share in _periods(year):
                 target = _round(base * SETS[name][factor] * (1.0 if under else share), step)
-                if target > 0:  # of a small company nothing may be left
-                    rows.append((scope, metric, period, min(target, MOST.get(metric, target)), name))
+                rows.append((scope, metric, period, min(target, MOST.get(metric, target)), name))
     return pd.DataFrame(rows, columns=["scope", "metric", "period", "target", "set"])
 
 

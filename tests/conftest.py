@@ -185,3 +185,16 @@ def decided(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.read_text() + DECIDED.format(target=float(middle[0]), deals=float(max(middle[1], 1.0)))
     )
     return path
+
+
+def _check_gradient(value: Callable[[Any], float], at: Any, gradient: Any) -> None:
+    """Central differences of a function of many coordinates against its gradient there."""
+    for k, step in enumerate(1e-5 * np.eye(at.size)):
+        slope = (value(at + step) - value(at - step)) / 2e-5
+        assert gradient[k] == pytest.approx(slope, rel=1e-4, abs=1e-4), k
+
+
+@pytest.fixture(scope="session")
+def check_gradient() -> Callable[..., None]:
+    """``check_gradient(value, at, gradient)``: fails at the first coordinate whose slope is another."""
+    return _check_gradient

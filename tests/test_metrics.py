@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import date
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from quotacast.engine.simulate import simulate
 from quotacast.engine.steps import Steps
 from quotacast.engine.worlds import draw_truth
 from quotacast.errors import PlanError
+from quotacast.models.chain import Chain
 from quotacast.models.covariates import Covariate
 from quotacast.models.funnel import Funnel, fit, prepare
 from quotacast.models.history.history import History
@@ -200,6 +202,8 @@ def test_wins_of_nothing_tell_no_margin() -> None:
     # and where no win has an amount at all, margins are as unknown: the metric is refused with the reason
     history.opportunities["amount"] = 0.0
     assert margins_known(history) == 0.0
+    plain = Chain({}, (), {}, SimpleNamespace())  # type: ignore[arg-type]
+    assert able(history, plain, None).reason("gross_margin") == "no win has an amount above 0"
     assert read_margins(history, one) is None
 
 

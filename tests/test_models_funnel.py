@@ -14,7 +14,7 @@ from quotacast.models.checks import predictive_check
 from quotacast.models.covariates import MOST_LEVELS, OTHER, segment_covariate
 from quotacast.models.funnel import MODELS, assemble, prepare, require_trust
 from quotacast.models.periods import Calendar
-from quotacast.models.terms import Posterior
+from quotacast.models.terms import Cells, Declaration, Posterior, Term
 
 FIRST, LAST = date(2024, 1, 1), date(2024, 9, 30)
 Make = Callable[..., Any]
@@ -223,3 +223,10 @@ def test_no_creation_is_lost_between_history_and_cells(make_history: Make, left:
     reps = [{"rep_id": "r1", "hired_on": "2023-01-01", "left_on": left}]
     found = prepare(make_history({"opportunities": rows, "reps": reps}, LAST), Calendar())
     assert found.counts.cells.response.sum() == len(rows)
+
+
+def test_a_model_without_a_cell_passes_its_check() -> None:
+    none = Cells(np.zeros(0), np.zeros(0), {"month": np.zeros(0, np.int32)})
+    declaration = Declaration("test", "poisson", (Term("level", "level", "", 1, 1.0, "test", (0.3,)),))
+    fit = Posterior({"level": np.full((50, 1), 0.3)}, {}, {})
+    assert predictive_check(declaration, none, fit, 1)["passed"] is True

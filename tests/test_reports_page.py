@@ -288,3 +288,8 @@ def test_coordinates_have_no_negative_zero() -> None:
     board = svg.Board(10, 10, "x")
     board.rect(-0.01, 0.04, 1.25, 2, "red")
     assert 'x="0" y="0" width="1.2" height="2"' in board.svg()
+
+
+def test_an_answer_without_rows_has_no_fan() -> None:
+    whole = forecast()
+    assert fan.pick(dataclasses.replace(whole, rows=whole.rows.iloc[:0])) is None

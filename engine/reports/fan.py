@@ -74,6 +74,7 @@ def pick(answer: Answer) -> Fan | None:
     for column, wish in (("scope", "company"), ("scope_id", None), ("metric", None)):
         frame = _only(frame, column, wish)
     total = _only(frame, "component", "total")
+    # an array, since an empty list would choose columns
     total = total[np.array([_drawable(row) for _, row in total.iterrows()], dtype=bool)]
     total = total[total["period"].map(kind) == _main_kind(total["period"])]
     if total.empty:

@@ -190,7 +190,7 @@ def _negative(work: Cleaning) -> None:
     meaning = "A rate is planning currency per unit, above zero."
     work.reject("impossible rate", "rates", (rates["rate"] <= 0).to_numpy(), "rate not above zero", meaning)
     nothing = (work["quotas"]["target"] <= 0).to_numpy()
-    meaning = "Targets are above 0. Many exports list whoever has no quota with 0: nobody, so none is judged."
+    meaning = "Targets are above 0; many exports list whoever has no quota with 0. These are not judged."
     work.reject("quota of nothing", "quotas", nothing, "target not above zero", meaning)
 
 

@@ -19,7 +19,7 @@ from quotacast.engine.answers.revenue import revenue
 from quotacast.engine.finance.ledger import CashPaths
 from quotacast.engine.finance.revenue import revenue_paths
 from quotacast.scenarios.money.ledger import ledger_of
-from quotacast.scenarios.money.revenue import told_periods, whole_months
+from quotacast.scenarios.money.revenue import whole_months
 from quotacast.scenarios.run import Run
 
 FIELDS = (
@@ -64,7 +64,7 @@ def with_book(answer: Answer, run: Run, paths: CashPaths, percents: Any) -> Answ
     """
     ledger = ledger_of(run)
     chain = revenue_paths(ledger, whole_months(run, "month"), told=lambda share: run.told("revenue", share))
-    months, origin = told_periods(run, "month"), run.provenance()
+    months, origin = run.periods("month"), run.provenance()
     told = revenue(chain, months, ledger.terms.recognise, run.history.currency, origin, percents)
     futures = representative(paths, chain, [m.label for m in months], origin)
     by_cash = futures.rows[futures.rows["chosen_by"] == "cash"].drop_duplicates("path")

@@ -59,27 +59,20 @@ def revenue_answer(run: Run, options: Mapping[str, Any]) -> tuple[Answer, Sequen
     paths = revenue_paths(ledger, whole_months(run, kind), told=lambda share: run.told("revenue", share))
     answer = revenue(
         paths,
-        told_periods(run, kind),
+        run.periods(kind),
         ledger.terms.recognise,
         run.history.currency,
         run.provenance(),
         options["quantiles"],
         metrics,
     )
-    saved = written(revenue_draws(paths, told_periods(run, kind), metrics), options)
+    saved = written(revenue_draws(paths, run.periods(kind), metrics), options)
     return answer, (*saved, *ledger_notes(run, ledger, paid=False), *run.plan_notes)
 
 
 def _near(metric: str) -> str:
     near = get_close_matches(metric, MEASURES, n=1)
     return f"; did you mean {near[0]}?" if near else ""
-
-
-def told_periods(run: Run, kind: str) -> tuple[Period, ...]:
-    """Periods from the one under way to the horizon's end; the horizon where none ends in it."""
-    tomorrow, horizon = run.history.as_of_date + timedelta(days=1), run.plan.horizon_period
-    every = run.plan.calendar.periods(kind, tomorrow, horizon.last)
-    return tuple(p for p in every if p.last <= horizon.last) or (horizon,)
 
 
 def whole_months(run: Run, kind: str) -> tuple[Period, ...]:
